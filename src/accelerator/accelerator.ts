@@ -1,0 +1,408 @@
+import { LIMITS, OPCODE } from '../abi/queue.js';
+import {
+  compressChunks,
+  compressLarge,
+  compressOperation,
+  decompressAny,
+  decompressChunks,
+  decompressGrowing,
+  decompressOperation,
+  deservesStream,
+  isPlainSuccess,
+  isWholeInput,
+  type Steps,
+} from '../algorithms/compression.js';
+import type { GzipHeader } from '../algorithms/framing.js';
+import { Operation } from '../algorithms/operation.js';
+import {
+  type Bytes,
+  type CompressOptions,
+  type CompressParameters,
+  compressParameters,
+  type DecompressOptions,
+  type DecompressParameters,
+  decompressParameters,
+  type RequestOptions,
+  toBytes,
+} from '../algorithms/options.js';
+import type { DriverDevice } from '../driver/driver.js';
+import { ArgumentError, ClosedError } from '../errors.js';
+import { addressOf } from '../sys/memory.js';
+import { type DeviceListing, listDevice } from './device-listing.js';
+import type { Dispatcher } from './dispatcher.js';
+import { DmaMemory } from './dma-memory.js';
+import { copyOutput, Job, type OperationInfo } from './job.js';
+import { checkLimits, withLimits } from './limits.js';
+import { AcceleratorQueue } from './raw-queue.js';
+import { CompressSession, type CompressSessionOptions } from './session.js';
+import type { Staging } from './staging.js';
+
+/** A result together with where it came from. */
+export interface WithInfo {
+  data: Buffer;
+  info: OperationInfo;
+}
+
+/** Asks for a result with its origin. */
+export interface InfoOption {
+  info: true;
+}
+
+export interface AcceleratorParts {
+  device: DriverDevice;
+  dispatcher: Dispatcher;
+  staging: Staging;
+  /** How many pieces of one large input are in flight at once. */
+  window: number;
+  /** Resolves when the device has ended, after its transport was closed. */
+  end: () => Promise<void>;
+}
+
+const EMPTY = new Uint8Array(0);
+const DEFAULT_QUEUE_DEPTH = 128;
+
+/**
+ * An open accelerator. Operations are promises; each `...Sync` twin spins on the queue instead, and the event loop
+ * stands still meanwhile. Inputs are copied when they are sent, so a buffer may be changed or transferred once its
+ * promise is settled, and harms nothing if it is before. Errors are WarpDriveErrors with a stable `code`.
+ */
+export class Accelerator {
+  readonly #device: DriverDevice;
+  readonly #dispatcher: Dispatcher;
+  readonly #parts: AcceleratorParts;
+  readonly #memory: DmaMemory;
+  readonly #queues = new Set<AcceleratorQueue>();
+  #closed: Promise<void> | undefined;
+
+  /** @internal Use `open`. */
+  constructor(parts: AcceleratorParts) {
+    this.#parts = parts;
+    this.#device = parts.device;
+    this.#dispatcher = parts.dispatcher;
+    this.#memory = new DmaMemory(parts.device);
+    parts.device.onLost((reason) => parts.dispatcher.fail(reason));
+  }
+
+  /** What there is: the device, its queues, engines, algorithms and flags. */
+  devices(): DeviceListing[] {
+    return [listDevice(this.#device, 1 + this.#queues.size, this.#dispatcher.queue.depth)];
+  }
+
+  /** Compresses into one standard stream. Resolves with the stream, or with its origin, too, under `info: true`. */
+  compress(input: Bytes, options: CompressOptions & RequestOptions & InfoOption): Promise<WithInfo>;
+  compress(input: Bytes, options?: CompressOptions & RequestOptions): Promise<Buffer>;
+  async compress(
+    input: Bytes,
+    options: CompressOptions & RequestOptions & Partial<InfoOption> = {},
+  ): Promise<Buffer | WithInfo> {
+    return this.compressWith(input, this.compressParameters(options), options);
+  }
+
+  compressSync(input: Bytes, options: CompressOptions & InfoOption): WithInfo;
+  compressSync(input: Bytes, options?: CompressOptions): Buffer;
+  compressSync(input: Bytes, options: CompressOptions & Partial<InfoOption> = {}): Buffer | WithInfo {
+    return this.compressWithSync(input, this.compressParameters(options), options.info === true);
+  }
+
+  /** Compresses many inputs with the same parameters, published in batches. Results come in order. */
+  async compressMany(
+    inputs: Iterable<Bytes>,
+    options: CompressOptions & RequestOptions = {},
+  ): Promise<Buffer[]> {
+    const parameters = this.compressParameters(options);
+    return this.#many(inputs, options, (input) => this.compressWith(input, parameters, {}, true));
+  }
+
+  /** Decompresses one standard stream (for gzip, all its members). */
+  decompress(input: Bytes, options: DecompressOptions & RequestOptions & InfoOption): Promise<WithInfo>;
+  decompress(input: Bytes, options?: DecompressOptions & RequestOptions): Promise<Buffer>;
+  async decompress(
+    input: Bytes,
+    options: DecompressOptions & RequestOptions & Partial<InfoOption> = {},
+  ): Promise<Buffer | WithInfo> {
+    return this.decompressWith(input, decompressParameters(options), options);
+  }
+
+  decompressSync(input: Bytes, options: DecompressOptions & InfoOption): WithInfo;
+  decompressSync(input: Bytes, options?: DecompressOptions): Buffer;
+  decompressSync(input: Bytes, options: DecompressOptions & Partial<InfoOption> = {}): Buffer | WithInfo {
+    return this.decompressWithSync(input, decompressParameters(options), options.info === true);
+  }
+
+  /** Decompresses many inputs with the same parameters. Results come in order; the first failure rejects. */
+  async decompressMany(
+    inputs: Iterable<Bytes>,
+    options: DecompressOptions & RequestOptions = {},
+  ): Promise<Buffer[]> {
+    const parameters = decompressParameters(options);
+    return this.#many(inputs, options, (input) => this.decompressWith(input, parameters, {}, true));
+  }
+
+  /** Compresses what a source yields, in bounded memory, into chunks of one standard stream. */
+  compressStream(
+    source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    options: CompressOptions & { header?: GzipHeader } = {},
+  ): AsyncGenerator<Buffer, void, void> {
+    this.#checkOpen();
+    return compressChunks(this.#job(false), source, this.compressParameters(options), options.header);
+  }
+
+  /** Decompresses what a source yields, in bounded memory. */
+  decompressStream(
+    source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    options: DecompressOptions = {},
+  ): AsyncGenerator<Buffer, void, void> {
+    this.#checkOpen();
+    return decompressChunks(this.#job(false), source, decompressParameters(options));
+  }
+
+  /** Parameters checked once, for many requests. */
+  session(options: CompressSessionOptions = {}): CompressSession {
+    this.#checkOpen();
+    return new CompressSession(this, options);
+  }
+
+  /** One empty request: what a round trip through the queue takes. */
+  noop(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#checkOpen();
+      const operation = new Operation(EMPTY);
+      operation.onDone = (done) => (done.error ? reject(done.error) : resolve());
+      this.#dispatcher.submit(operation);
+    });
+  }
+
+  /** Like `noop`, spinning. */
+  noopSync(): void {
+    this.#checkOpen();
+    const operation = new Operation(EMPTY);
+    operation.operation = OPCODE.noop;
+    this.#dispatcher.runSync(operation);
+    if (operation.error) throw operation.error;
+  }
+
+  /** A zeroed Buffer in memory that the device reaches: inputs in it are not copied. */
+  async alloc(length: number): Promise<Buffer> {
+    this.#checkOpen();
+    return (await this.#memory.allocate(length)).buffer;
+  }
+
+  /** A queue of one's own. `depth` is a power of two, by default 128. */
+  async requestQueue(options: { depth?: number; startIndex?: number } = {}): Promise<AcceleratorQueue> {
+    this.#checkOpen();
+    const { depth = DEFAULT_QUEUE_DEPTH, startIndex = 0 } = options;
+    const queue = await this.#device.createQueue({ depth, startIndex });
+    const made: AcceleratorQueue = new AcceleratorQueue({
+      queue,
+      memory: new DmaMemory(this.#device),
+      device: this.#device.name,
+      counters: () => this.#device.counters(queue.id),
+      onRelease: () => this.#queues.delete(made),
+    });
+    this.#queues.add(made);
+    return made;
+  }
+
+  /** Gives a queue back. */
+  async releaseQueue(queue: AcceleratorQueue): Promise<void> {
+    if (!this.#queues.has(queue)) throw new ArgumentError('the queue is not one of this accelerator');
+    await queue.release();
+  }
+
+  /** Settles what is in flight, then lets the device go. Calling it again waits for the same end. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await this.#dispatcher.drain();
+    this.#dispatcher.close();
+    await Promise.all([...this.#queues].map((queue) => queue.release()));
+    await this.#dispatcher.queue.release();
+    await this.#parts.staging.free();
+    await this.#device.close();
+    await this.#parts.end();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** @internal Checks compression options. */
+  compressParameters(options: CompressOptions): CompressParameters {
+    return compressParameters(options, this.#device.description.maxLevel);
+  }
+
+  /** @internal `batched` leaves the doorbell to the caller. */
+  async compressWith(
+    source: Bytes,
+    parameters: CompressParameters,
+    options: RequestOptions & Partial<InfoOption>,
+    batched = false,
+  ): Promise<Buffer | WithInfo> {
+    this.#checkOpen();
+    checkLimits(options);
+    const input = toBytes(source);
+    const job = this.#job(options.info === true);
+    const data = isWholeInput(input)
+      ? await this.#single(job, compressOperation(input, parameters), options, batched, (operation) =>
+          copyOutput(this.#dispatcher, operation),
+        )
+      : await this.#steps(job, compressLarge(job, input, parameters), options);
+    return options.info ? { data: data!, info: job.info } : data!;
+  }
+
+  /** @internal */
+  compressWithSync(source: Bytes, parameters: CompressParameters, info: boolean): Buffer | WithInfo {
+    this.#checkOpen();
+    const input = toBytes(source);
+    const job = this.#job(info, this.#syncAddress);
+    let data: Buffer;
+    if (isWholeInput(input)) {
+      const operation = compressOperation(input, parameters);
+      this.#runSync(job, operation);
+      job.check(operation);
+      data = job.take(operation);
+    } else {
+      data = this.#stepsSync(compressLarge(job, input, parameters));
+    }
+    return info ? { data, info: job.info } : data;
+  }
+
+  /** @internal */
+  async decompressWith(
+    source: Bytes,
+    parameters: DecompressParameters,
+    options: RequestOptions & Partial<InfoOption>,
+    batched = false,
+  ): Promise<Buffer | WithInfo> {
+    this.#checkOpen();
+    checkLimits(options);
+    const input = toBytes(source);
+    const job = this.#job(options.info === true);
+    let data: Buffer | undefined;
+    if (isWholeInput(input)) {
+      const operation = decompressOperation(input, parameters);
+      data = await this.#single(job, operation, options, batched, (done) =>
+        isPlainSuccess(done, parameters) ? copyOutput(this.#dispatcher, done) : undefined,
+      );
+    }
+    data ??= await this.#steps(job, this.#decompressSteps(job, input, parameters), options);
+    return options.info ? { data, info: job.info } : data;
+  }
+
+  /** @internal */
+  decompressWithSync(source: Bytes, parameters: DecompressParameters, info: boolean): Buffer | WithInfo {
+    this.#checkOpen();
+    const input = toBytes(source);
+    const job = this.#job(info, this.#syncAddress);
+    let data: Buffer | undefined;
+    if (isWholeInput(input)) {
+      const operation = decompressOperation(input, parameters);
+      this.#runSync(job, operation);
+      if (isPlainSuccess(operation, parameters)) {
+        job.note(operation);
+        data = job.take(operation);
+      } else {
+        job.drop(operation);
+        if (!deservesStream(operation)) throw job.error(operation)!;
+      }
+    }
+    data ??= this.#stepsSync(this.#decompressSteps(job, input, parameters));
+    return info ? { data, info: job.info } : data;
+  }
+
+  #decompressSteps(job: Job, input: Uint8Array, parameters: DecompressParameters): Steps<Buffer> {
+    return this.#device.description.streams
+      ? decompressAny(job, input, parameters)
+      : decompressGrowing(job, input, parameters, Math.min(this.#device.maxTransfer, LIMITS.maxTransfer));
+  }
+
+  /**
+   * One request, settled straight from its completion. `take` copies the output, or gives undefined for an outcome
+   * that another attempt must improve on.
+   */
+  #single(
+    job: Job,
+    operation: Operation,
+    options: RequestOptions,
+    batched: boolean,
+    take: (operation: Operation) => Buffer | undefined,
+  ): Promise<Buffer | undefined> {
+    const work = new Promise<Buffer | undefined>((resolve, reject) => {
+      operation.onDone = (done) => {
+        const data = done.error ? undefined : take(done);
+        if (data && done.status === 0) {
+          job.note(done);
+          resolve(data);
+        } else if (deservesStream(done)) {
+          resolve(undefined);
+        } else {
+          reject(job.error(done));
+        }
+      };
+    });
+    const address = this.#memory.addressOf(operation.input);
+    if (address !== 0) operation.inputAddress = address;
+    job.prepare(operation);
+    this.#dispatcher.enqueue(operation);
+    if (!batched) this.#dispatcher.flush();
+    return withLimits(work, options, () => this.#dispatcher.abandon(operation));
+  }
+
+  /** Runs requests in turn, waiting on the event loop. */
+  #steps<T>(job: Job, steps: Steps<T>, options: RequestOptions): Promise<T> {
+    let cancelled = false;
+    const work = (async () => {
+      for (let next = steps.next(); ; next = steps.next()) {
+        if (next.done) return next.value;
+        await job.wait(next.value);
+        if (cancelled) {
+          steps.return(undefined as T);
+          throw new ClosedError('the request was given up');
+        }
+      }
+    })();
+    return withLimits(work, options, () => {
+      cancelled = true;
+    });
+  }
+
+  #stepsSync<T>(steps: Steps<T>): T {
+    for (let next = steps.next(); ; next = steps.next()) {
+      if (next.done) return next.value;
+      this.#dispatcher.waitSync(next.value);
+    }
+  }
+
+  #runSync(job: Job, operation: Operation): void {
+    operation.keepOutput = true;
+    job.prepare(operation);
+    this.#dispatcher.runSync(operation);
+  }
+
+  async #many<T>(
+    inputs: Iterable<Bytes>,
+    options: RequestOptions,
+    run: (input: Bytes) => Promise<T>,
+  ): Promise<Buffer[]> {
+    this.#checkOpen();
+    checkLimits(options);
+    const work = Promise.all(Array.from(inputs, run));
+    this.#dispatcher.flush();
+    return withLimits(work, options, () => {}) as Promise<Buffer[]>;
+  }
+
+  #job(timed: boolean, address?: (input: Uint8Array) => number): Job {
+    return new Job(this.#dispatcher, this.#device.name, this.#parts.window, timed, address);
+  }
+
+  /** Under SVA the device may read the caller's memory during a synchronous call: nothing can take it away. */
+  readonly #syncAddress = (input: Uint8Array): number =>
+    this.#device.sva ? addressOf(input) : this.#memory.addressOf(input);
+
+  #checkOpen(): void {
+    if (this.#closed) throw new ClosedError('the accelerator is closed', { device: this.#device.name });
+  }
+}

@@ -1,0 +1,253 @@
+import type { Operation } from '../algorithms/operation.js';
+import { Completion, type DeviceQueue, Submission } from '../driver/driver.js';
+import { ClosedError, DetachedError, DeviceLostError, MemoryError } from '../errors.js';
+import type { Staging } from './staging.js';
+import { Waiter } from './waiter.js';
+
+/** How long a synchronous caller spins before it blocks on the interrupt. */
+const SPIN_MS = 0.2;
+/** Polls between two looks at the clock and at the device's state. */
+const POLLS_PER_LOOK = 64;
+/** How long one blocking wait lasts before the device's state is looked at. */
+const BLOCK_MS = 100;
+/** The waiting list is shortened once this many of its entries are spent. */
+const COMPACT = 1024;
+
+/**
+ * Sends operations through one queue and settles them. What the queue or the staging memory has no room for waits in
+ * order, as a reference to its input and nothing more.
+ */
+export class Dispatcher {
+  readonly queue: DeviceQueue;
+  readonly staging: Staging;
+  readonly #device: string;
+  readonly #inFlight: (Operation | undefined)[];
+  readonly #ids: Int32Array;
+  #idCount: number;
+  #waiting: Operation[] = [];
+  #waitingHead = 0;
+  readonly #submission = new Submission();
+  readonly #completion = new Completion();
+  readonly #waiter: Waiter;
+  #lost: DeviceLostError | ClosedError | undefined;
+  #drained: (() => void) | undefined;
+
+  constructor(queue: DeviceQueue, staging: Staging, device: string) {
+    this.queue = queue;
+    this.staging = staging;
+    this.#device = device;
+    this.#inFlight = new Array(queue.depth).fill(undefined);
+    this.#ids = Int32Array.from({ length: queue.depth }, (_, index) => queue.depth - 1 - index);
+    this.#idCount = queue.depth;
+    this.#waiter = new Waiter(queue, () => this.reap());
+  }
+
+  /** Operations sent or waiting. */
+  get pending(): number {
+    return this.queue.depth - this.#idCount + this.#waiting.length - this.#waitingHead;
+  }
+
+  /** Sends an operation, now or as soon as there is room. It is settled through `onDone`. */
+  submit(operation: Operation): void {
+    this.enqueue(operation);
+    this.flush();
+  }
+
+  /** Like `submit`, but rings no doorbell yet: `flush` does, once for all. */
+  enqueue(operation: Operation): void {
+    if (this.#lost) {
+      this.#finish(operation, this.#lost);
+    } else if (this.#waitingHead < this.#waiting.length || !this.#start(operation)) {
+      operation.state = 'waiting';
+      this.#waiting.push(operation);
+    }
+  }
+
+  flush(): void {
+    this.queue.publish();
+    if (this.queue.inFlight > 0) this.#waiter.start();
+  }
+
+  /** Sends an operation and takes completions until it is done; the event loop stands still meanwhile. */
+  runSync(operation: Operation): void {
+    this.enqueue(operation);
+    this.queue.publish();
+    this.waitSync(operation);
+  }
+
+  /** Takes completions until an operation that was submitted is done. */
+  waitSync(operation: Operation): void {
+    let polls = 0;
+    let since = 0;
+    while (operation.state !== 'done') {
+      if (this.reap() > 0) continue;
+      if (++polls % POLLS_PER_LOOK !== 0) continue;
+      if (this.queue.failed) this.fail('the device failed while a request waited for it');
+      if (since === 0) since = performance.now();
+      else if (performance.now() - since > SPIN_MS && this.queue.arm(1)) {
+        this.queue.interrupt.waitSync(BLOCK_MS);
+      }
+    }
+    this.#waiter.settle();
+    if (this.queue.inFlight > 0) this.#waiter.start();
+  }
+
+  /** Takes all completions that are there, settles their operations and sends what waited. Returns how many. */
+  reap(): number {
+    const completion = this.#completion;
+    let count = 0;
+    while (this.queue.poll(completion)) {
+      count++;
+      const id = completion.requestId;
+      const operation = this.#inFlight[id];
+      // An id that is not in flight can only come from a device that does not keep to the protocol.
+      if (!operation) continue;
+      this.#inFlight[id] = undefined;
+      this.#ids[this.#idCount++] = id;
+      operation.complete(completion);
+      this.#finish(operation, undefined);
+    }
+    if (count > 0) {
+      this.#startWaiting();
+      this.queue.publish();
+      if (this.#drained && this.pending === 0) this.#drained();
+    }
+    return count;
+  }
+
+  #startWaiting(): void {
+    while (this.#waitingHead < this.#waiting.length) {
+      const next = this.#waiting[this.#waitingHead]!;
+      if (next.state === 'waiting' && !this.#start(next)) break;
+      this.#waitingHead++;
+    }
+    if (this.#waitingHead === this.#waiting.length) {
+      this.#waiting.length = 0;
+      this.#waitingHead = 0;
+    } else if (this.#waitingHead > COMPACT) {
+      this.#waiting.splice(0, this.#waitingHead);
+      this.#waitingHead = 0;
+    }
+  }
+
+  /** Puts an operation into the queue; false when there is no room. One that cannot be sent at all is finished. */
+  #start(operation: Operation): boolean {
+    if (this.#idCount === 0) return false;
+    const { input, inputAddress, capacity } = operation;
+    const length = operation.inputLength;
+    if (inputAddress === 0 && input.byteLength !== length) {
+      this.#finish(
+        operation,
+        new DetachedError('the buffer was detached or resized while the request waited'),
+      );
+      return true;
+    }
+    const { staging } = this;
+    if (length > staging.capacity || capacity > staging.capacity) {
+      this.#finish(operation, new MemoryError('the request is larger than memoryBytes allows'));
+      return true;
+    }
+    if (capacity > 0) {
+      operation.stagedOutput = staging.take(capacity);
+      if (operation.stagedOutput < 0) return false;
+    }
+    if (inputAddress === 0 && length > 0) {
+      operation.stagedInput = staging.take(length);
+      if (operation.stagedInput < 0) {
+        this.release(operation);
+        return this.#hopeless(operation);
+      }
+      staging.bytes.set(input, operation.stagedInput);
+    }
+    const id = this.#ids[--this.#idCount]!;
+    const submission = this.#submission;
+    submission.operation = operation.operation;
+    submission.algorithm = operation.algorithm;
+    submission.level = operation.level;
+    submission.flags = operation.flags;
+    submission.session = operation.session;
+    submission.requestId = id;
+    submission.source =
+      operation.stagedInput >= 0 ? staging.address(operation.stagedInput) : operation.inputAddress;
+    submission.sourceLength = length;
+    submission.destination = operation.stagedOutput >= 0 ? staging.address(operation.stagedOutput) : 0;
+    submission.capacity = capacity;
+    this.queue.submit(submission);
+    this.#inFlight[id] = operation;
+    operation.state = 'in-flight';
+    return true;
+  }
+
+  /** Both buffers do not fit although nothing else is in flight: they never will. */
+  #hopeless(operation: Operation): boolean {
+    if (this.queue.inFlight > 0) return false;
+    this.#finish(operation, new MemoryError('the request is larger than memoryBytes allows'));
+    return true;
+  }
+
+  #finish(operation: Operation, error: Error | undefined): void {
+    operation.state = 'done';
+    operation.error = error;
+    if (!operation.abandoned) operation.onDone?.(operation);
+    if (operation.stagedInput >= 0) {
+      this.staging.give(operation.stagedInput);
+      operation.stagedInput = -1;
+    }
+    if (!operation.keepOutput || operation.abandoned || error) this.release(operation);
+    if (operation.next) this.submit(operation.next);
+  }
+
+  /** The output of an operation, where it lies. */
+  output(operation: Operation): Uint8Array {
+    const at = operation.stagedOutput;
+    return this.staging.bytes.subarray(at, at + operation.produced);
+  }
+
+  /** Frees the output of an operation that kept it. */
+  release(operation: Operation): void {
+    if (operation.stagedOutput < 0) return;
+    this.staging.give(operation.stagedOutput);
+    operation.stagedOutput = -1;
+  }
+
+  /** Nobody wants the outcome any more. What is in flight runs to its end, since the device holds its memory. */
+  abandon(operation: Operation): void {
+    operation.abandoned = true;
+    if (operation.state === 'waiting') operation.state = 'done';
+  }
+
+  /** The device is gone: everything fails, at once. */
+  fail(reason: string): void {
+    if (this.#lost) return;
+    this.#lost = new DeviceLostError(reason, {
+      device: this.#device,
+      queue: this.queue.id,
+      hint: 'open a new accelerator',
+    });
+    // What was completed before the device failed is done.
+    this.reap();
+    const failed = [...this.#inFlight, ...this.#waiting.slice(this.#waitingHead)];
+    this.#waiting = [];
+    this.#waitingHead = 0;
+    this.#inFlight.fill(undefined);
+    this.#idCount = this.queue.depth;
+    for (const operation of failed) {
+      if (operation && operation.state !== 'done') this.#finish(operation, this.#lost);
+    }
+    this.#waiter.close();
+    this.#drained?.();
+  }
+
+  /** Resolves when nothing is in flight or waiting. */
+  async drain(): Promise<void> {
+    if (this.pending === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#drained = resolve;
+    });
+  }
+
+  close(): void {
+    this.#lost ??= new ClosedError('the accelerator is closed', { device: this.#device });
+    this.#waiter.close();
+  }
+}

@@ -1,0 +1,60 @@
+import type { DeviceMemory, DriverDevice } from '../driver/driver.js';
+import { ArgumentError, MemoryError } from '../errors.js';
+import { addressOf } from '../sys/memory.js';
+
+/** Memory that the device reaches, as the application holds it. */
+export interface DmaBuffer {
+  buffer: Buffer;
+  /** The address of its first byte, as requests name it. */
+  address: number;
+}
+
+const MAX_BYTES = 2 ** 32;
+
+/** Nobody can take a view back from an application: its memory is freed when no view is left. */
+const collected = new FinalizationRegistry<DeviceMemory>((memory) => {
+  memory.free().catch(() => {
+    // The device has gone, and let go of the memory, while the collector was at it.
+  });
+});
+
+/** The memory an accelerator has handed out for zero copy. Addresses in requests are checked against it. */
+export class DmaMemory {
+  readonly #device: DriverDevice;
+  readonly #buffers = new WeakSet<ArrayBufferLike>();
+  #ranges: { ref: WeakRef<ArrayBufferLike>; start: number; end: number }[] = [];
+
+  constructor(device: DriverDevice) {
+    this.#device = device;
+  }
+
+  /** Zeroed memory of this many bytes. It stays valid, even after the accelerator is closed, while it is referenced. */
+  async allocate(length: number): Promise<DmaBuffer> {
+    if (!Number.isInteger(length) || length <= 0 || length > MAX_BYTES) {
+      throw new ArgumentError(`a length from 1 to ${MAX_BYTES} bytes is wanted`);
+    }
+    const memory = await this.#device.allocate(length).catch((cause: Error) => {
+      throw new MemoryError(`no room for ${length} bytes of device memory`, { cause });
+    });
+    const arrayBuffer = memory.mapping.bytes.buffer;
+    collected.register(arrayBuffer, memory);
+    this.#buffers.add(arrayBuffer);
+    this.#ranges = this.#ranges.filter((range) => range.ref.deref() !== undefined);
+    const start = memory.iova;
+    this.#ranges.push({ ref: new WeakRef(arrayBuffer), start, end: start + memory.mapping.length });
+    return { buffer: Buffer.from(arrayBuffer as ArrayBuffer, 0, length), address: start };
+  }
+
+  /** The device's address of a view into handed-out memory, or 0 for any other. */
+  addressOf(view: Uint8Array): number {
+    return this.#buffers.has(view.buffer) ? addressOf(view) : 0;
+  }
+
+  /** Whether a range lies within handed-out memory. */
+  holds(address: number, length: number): boolean {
+    for (const range of this.#ranges) {
+      if (address >= range.start && address + length <= range.end) return true;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,107 @@
+import { kMaxLength } from 'node:buffer';
+import {
+  ALGORITHM,
+  COMPRESSION_ALGORITHMS,
+  type CompressionAlgorithm,
+  DEFAULT_LEVEL,
+  MIN_LEVEL,
+} from '../abi/algorithms.js';
+import { ArgumentError, DetachedError, UnsupportedError } from '../errors.js';
+
+/** What a caller may hand over: any view, or a buffer as a whole. */
+export type Bytes = ArrayBufferView | ArrayBuffer | SharedArrayBuffer;
+
+/** Limits that any request may carry. */
+export interface RequestOptions {
+  /** Ends the wait: the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /** Milliseconds from the call within which the result must be there, or the promise rejects with DeadlineError. */
+  deadlineMs?: number;
+}
+
+export interface CompressOptions {
+  /** `gzip`, `deflate` (zlib's format) or `deflate-raw`; by default `gzip`. `zlib` is another name for `deflate`. */
+  algorithm?: CompressionAlgorithm | 'zlib';
+  /** 0 (stored) to 9, as in zlib; to 12 where libdeflate is there. By default 6. */
+  level?: number;
+}
+
+export interface DecompressOptions {
+  algorithm?: CompressionAlgorithm | 'zlib';
+  /** The most bytes the result may have: a guard against bombs. By default the largest Buffer there can be. */
+  maxOutputLength?: number;
+  /** Whether bytes after the end of the stream are an error (the default) or left alone. */
+  trailingData?: 'error' | 'ignore';
+}
+
+export interface CompressParameters {
+  algorithm: CompressionAlgorithm;
+  level: number;
+}
+
+export interface DecompressParameters {
+  algorithm: CompressionAlgorithm;
+  maxOutputLength: number;
+  ignoreTrailing: boolean;
+}
+
+/** A caller's bytes as a Uint8Array over the same memory. */
+export function toBytes(input: Bytes): Uint8Array {
+  if (ArrayBuffer.isView(input)) {
+    const { buffer, byteOffset, byteLength } = input;
+    // A detached view has lost its length, so it is asked for its buffer's state, which Node 20 lacks a getter for.
+    if (byteLength === 0 && isDetached(buffer)) throw new DetachedError();
+    return input instanceof Uint8Array ? input : new Uint8Array(buffer, byteOffset, byteLength);
+  }
+  if (input instanceof ArrayBuffer || input instanceof SharedArrayBuffer) {
+    if (input.byteLength === 0 && isDetached(input)) throw new DetachedError();
+    return new Uint8Array(input);
+  }
+  throw new ArgumentError(`bytes are wanted, as an ArrayBufferView or a buffer, not ${typeof input}`);
+}
+
+/** A view cannot be made over a detached buffer. */
+function isDetached(buffer: ArrayBufferLike): boolean {
+  if (buffer.byteLength !== 0) return false;
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+function toAlgorithm(name: unknown): CompressionAlgorithm {
+  const algorithm = name === undefined ? 'gzip' : name === 'zlib' ? 'deflate' : name;
+  if (typeof algorithm === 'string' && Object.hasOwn(ALGORITHM, algorithm))
+    return algorithm as CompressionAlgorithm;
+  throw new UnsupportedError(`there is no compression algorithm ${JSON.stringify(name)}`, {
+    hint: `there are ${COMPRESSION_ALGORITHMS.join(', ')}`,
+  });
+}
+
+/** Checks compression options against what the device offers. */
+export function compressParameters(options: CompressOptions, maxLevel: number): CompressParameters {
+  const { level = DEFAULT_LEVEL } = options;
+  if (!Number.isInteger(level) || level < MIN_LEVEL || level > maxLevel) {
+    throw new UnsupportedError(`there is no compression level ${String(level)}`, {
+      hint: `there are ${MIN_LEVEL} to ${maxLevel} on this device`,
+    });
+  }
+  return { algorithm: toAlgorithm(options.algorithm), level };
+}
+
+export function decompressParameters(options: DecompressOptions): DecompressParameters {
+  const { maxOutputLength = kMaxLength, trailingData = 'error' } = options;
+  if (!Number.isInteger(maxOutputLength) || maxOutputLength < 0 || maxOutputLength > kMaxLength) {
+    throw new ArgumentError(`maxOutputLength must be a whole number from 0 to ${kMaxLength}`);
+  }
+  if (trailingData !== 'error' && trailingData !== 'ignore') {
+    throw new ArgumentError(`trailingData must be 'error' or 'ignore'`);
+  }
+  return {
+    algorithm: toAlgorithm(options.algorithm),
+    maxOutputLength,
+    ignoreTrailing: trailingData === 'ignore',
+  };
+}

@@ -1,0 +1,212 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { COMPRESSION_ALGORITHMS } from '../abi/algorithms.js';
+import { DEVICE_STATE, LIMITS, STATUS_PAGE } from '../abi/queue.js';
+import { SystemError } from '../errors.js';
+import { closeFd, signalEventfd } from '../sys/fd.js';
+import { ERRNO } from '../sys/libc.js';
+import { addSeals, createMemfd, SEAL } from '../sys/memfd.js';
+import { Mapping } from '../sys/memory.js';
+import type { Engine } from './engines/engine.js';
+import { EngineRegistry } from './engines/registry.js';
+import { DeviceFunction } from './function.js';
+import { DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
+import { Supervisor } from './supervisor.js';
+
+export interface DeviceOptions {
+  /** The most engine threads the device may have. */
+  maxThreads: number;
+  /** How long an idle engine thread polls before it sleeps. */
+  spinMicroseconds: number;
+  /** Names of engines not to be used. */
+  disabledEngines: string[];
+  /** Faults to inject (inject.ts). */
+  faults: string[];
+  /** One word, set by the host process when it ends: engine threads then leave by themselves. */
+  lifeline: SharedArrayBuffer;
+}
+
+/** One engine as the device describes it to clients. */
+export interface EngineDescription {
+  name: string;
+  library?: string;
+  version?: string;
+  levels?: { min: number; max: number };
+  decompress?: boolean;
+  streams?: boolean;
+  /** Why the engine is not used. */
+  absent?: string;
+}
+
+/** The text of region 5: what there is, as JSON. */
+export interface DeviceDescription {
+  algorithms: { compress: string[] };
+  maxLevel: number;
+  streams: boolean;
+  engines: EngineDescription[];
+}
+
+/** Regions of memory that one client may map. */
+const REGIONS_PER_SPACE = 64;
+
+/** The software accelerator: engine threads, and a function for each client. */
+export class Device {
+  readonly state: DeviceState;
+  readonly status: Mapping;
+  readonly statusFd: number;
+  readonly description: Buffer;
+  readonly streamer: Engine | undefined;
+  readonly #supervisor: Supervisor;
+  readonly #functions = new Set<DeviceFunction>();
+  readonly #freeBlocks: number[] = [];
+  readonly #freeSpaces: number[] = [];
+  #generation = 0;
+  failure: string | undefined;
+
+  constructor(options: DeviceOptions, maxClients = 1) {
+    this.state = new DeviceState({
+      threads: options.maxThreads,
+      queues: LIMITS.maxQueues * maxClients,
+      spaces: maxClients,
+      regionsPerSpace: REGIONS_PER_SPACE,
+      sessions: LIMITS.maxSessions,
+    });
+    for (let block = this.state.shape.queues - 1; block >= 0; block--) this.#freeBlocks.push(block);
+    for (let space = maxClients - 1; space >= 0; space--) this.#freeSpaces.push(space);
+    const registry = new EngineRegistry(options.disabledEngines);
+    this.streamer = registry.streamer;
+    this.description = Buffer.from(JSON.stringify(describe(registry)));
+    this.statusFd = createMemfd('status', STATUS_PAGE.pageBytes);
+    this.status = Mapping.shared(this.statusFd, 0, STATUS_PAGE.pageBytes, 'read-write');
+    // From here on nobody else can map the page for writing.
+    addSeals(this.statusFd, SEAL.futureWrite | SEAL.seal);
+    this.#supervisor = new Supervisor({
+      state: this.state,
+      statusAddress: this.status.address,
+      maxThreads: options.maxThreads,
+      spinMicroseconds: options.spinMicroseconds,
+      disabledEngines: options.disabledEngines,
+      faults: options.faults,
+      lifeline: options.lifeline,
+      onDeath: (reason) => this.#fail(`an engine thread died: ${reason}`),
+    });
+  }
+
+  get threads(): number {
+    return this.#supervisor.threads;
+  }
+
+  /** Wakes sleeping engine threads when a client writes to it. */
+  get wakeFd(): number {
+    return this.#supervisor.wakeFd;
+  }
+
+  get failed(): boolean {
+    return this.failure !== undefined;
+  }
+
+  async start(): Promise<void> {
+    await this.#supervisor.start();
+    Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.ready);
+  }
+
+  /** A function for a new client. `sva` only for a client in this very process. */
+  createFunction(sva: boolean): DeviceFunction {
+    const space = this.#freeSpaces.pop();
+    if (space === undefined) throw new SystemError('device', ERRNO.EBUSY, 'the device has no more functions');
+    const made = new DeviceFunction(this, space, sva);
+    this.#functions.add(made);
+    return made;
+  }
+
+  /** A client is gone. */
+  async releaseFunction(released: DeviceFunction): Promise<void> {
+    if (!this.#functions.delete(released)) return;
+    await released.close();
+  }
+
+  takeQueueBlock(): number {
+    const block = this.#freeBlocks.pop();
+    if (block === undefined)
+      throw new SystemError('queue set-up', ERRNO.ENOSPC, 'the device has no free queue');
+    return block;
+  }
+
+  returnQueueBlock(block: number): void {
+    this.#freeBlocks.push(block);
+  }
+
+  /** Lets the engine threads see a queue that has been filled in. */
+  publishQueue(block: number): void {
+    this.#generation = (this.#generation % 0x7fffffff) + 1;
+    Atomics.store(this.state.words, this.state.queue(block) + QUEUE.generation, this.#generation);
+    this.#listChanged();
+  }
+
+  /**
+   * Takes a queue from the engine threads' sight. Resolves when none can still be reading its doorbell; one may hold
+   * its lock, or be executing a request of it.
+   */
+  async withdrawQueue(block: number): Promise<void> {
+    const { words, shape } = this.state;
+    Atomics.store(words, this.state.queue(block) + QUEUE.generation, 0);
+    this.#listChanged();
+    const version = Atomics.load(words, HEADER.queueVersion);
+    for (let thread = 0; thread < shape.threads; thread++) {
+      const at = this.state.thread(thread) + THREAD.reading;
+      for (;;) {
+        const reading = Atomics.load(words, at);
+        if (reading === THREAD_AWAY || ((reading - version) | 0) >= 0 || this.failed) break;
+        await sleep(1);
+      }
+    }
+  }
+
+  #listChanged(): void {
+    Atomics.add(this.state.words, HEADER.queueVersion, 1);
+  }
+
+  /** The device is done for: whoever has requests in flight is told at once. */
+  #fail(reason: string): void {
+    if (this.failure !== undefined) return;
+    this.failure = reason;
+    Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.failed);
+    for (const each of this.#functions) {
+      if (each.errorFd >= 0) signalEventfd(each.errorFd);
+    }
+    void this.stopThreads();
+  }
+
+  /** Stops every engine thread; resolves when the last has gone. */
+  stopThreads(): Promise<void> {
+    return this.#supervisor.stop();
+  }
+
+  async stop(): Promise<void> {
+    Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.stopping);
+    for (const each of [...this.#functions]) await this.releaseFunction(each);
+    await this.stopThreads();
+    this.#supervisor.close();
+    this.status.unmap();
+    closeFd(this.statusFd);
+  }
+}
+
+function describe(registry: EngineRegistry): DeviceDescription {
+  return {
+    algorithms: { compress: [...COMPRESSION_ALGORITHMS] },
+    maxLevel: registry.maxLevel,
+    streams: registry.streamer !== undefined,
+    engines: registry.entries.map(({ name, engine, absent }) => {
+      if (!engine) return { name, absent: absent! };
+      const { levels, decompress, streams } = engine.capabilities;
+      return {
+        name,
+        library: engine.library,
+        version: engine.version,
+        ...(levels ? { levels } : {}),
+        decompress,
+        streams,
+      };
+    }),
+  };
+}

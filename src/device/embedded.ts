@@ -1,0 +1,76 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { DeviceLostError } from '../errors.js';
+import { closeFds, signalEventfd } from '../sys/fd.js';
+import { checkPlatform } from '../sys/libc.js';
+import { createSocketPair } from '../sys/socket.js';
+import type { DeviceOptions } from './device.js';
+import type { EmbeddedReady, EmbeddedWorkerData } from './embedded-worker.js';
+
+export interface EmbeddedOptions extends Omit<DeviceOptions, 'lifeline'> {
+  /** Whether the device takes any address of this process; without it, only mapped memory. */
+  sva: boolean;
+}
+
+/** A software accelerator on a thread of this process. */
+export interface EmbeddedDevice {
+  /** The client's end of the socket; whoever takes it closes it, and the device ends then. */
+  socket: number;
+  /** To be called after sending to the socket. */
+  nudge: () => void;
+  /** Resolves when the thread has ended. */
+  ended: Promise<void>;
+  /** Like `ended`, and keeps the process alive until then: for after the socket was closed. */
+  end(): Promise<void>;
+}
+
+/** Starts the software accelerator in this process; resolves when it is ready. */
+export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedDevice> {
+  checkPlatform();
+  const [client, server] = createSocketPair();
+  const { sva, ...deviceOptions } = options;
+  const lifeline = new SharedArrayBuffer(4);
+  const data: EmbeddedWorkerData = { socket: server, sva, options: { ...deviceOptions, lifeline } };
+  const worker = new Worker(new URL('./embedded-worker.js', import.meta.url), {
+    workerData: data,
+    name: 'warpdrive-device',
+    execArgv: [],
+  });
+  let socketClosed = false;
+  worker.on('message', (message) => {
+    if (message === 'socket-closed') socketClosed = true;
+  });
+  const ended = new Promise<void>((resolve) => {
+    worker.once('exit', () => {
+      // A thread that died did not close its end.
+      if (!socketClosed) closeFds([server]);
+      resolve();
+    });
+  });
+  let answer: EmbeddedReady;
+  try {
+    const [first] = (await Promise.race([
+      once(worker, 'message'),
+      ended.then(() => [new Error('the device thread ended while starting')]),
+    ])) as [EmbeddedReady | Error];
+    if (first instanceof Error) throw first;
+    answer = first;
+  } catch (cause) {
+    closeFds([client]);
+    void worker.terminate();
+    throw new DeviceLostError('the embedded accelerator did not start', { cause });
+  }
+  // An open accelerator with nothing in flight does not keep the process alive; and at its end no thread may sleep on.
+  worker.unref();
+  const hangUp = (): void => {
+    Atomics.store(new Int32Array(lifeline), 0, 1);
+    signalEventfd(answer.wakeFd);
+  };
+  const end = (): Promise<void> => {
+    worker.ref();
+    return ended;
+  };
+  process.on('exit', hangUp);
+  void ended.then(() => process.off('exit', hangUp));
+  return { socket: client, nudge: () => worker.postMessage('nudge'), ended, end };
+}

@@ -1,0 +1,78 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { STATUS_PAGE } from '../abi/queue.js';
+import { drainEventfd, signalEventfd, waitReadable } from '../sys/fd.js';
+import { viewMemory } from '../sys/libc.js';
+import { EngineLoop } from './engine-loop.js';
+import { EngineRegistry } from './engines/registry.js';
+import { Executor } from './executor.js';
+import { parseFaults } from './inject.js';
+import { type DeviceShape, DeviceState, HEADER, THREAD } from './state.js';
+
+/** What the supervisor tells an engine thread at its start. */
+export interface EngineWorkerData {
+  shape: DeviceShape;
+  state: SharedArrayBuffer;
+  thread: number;
+  statusAddress: number;
+  wakeFd: number;
+  spinMicroseconds: number;
+  disabledEngines: string[];
+  /** Rules of inject.ts. */
+  faults: string[];
+  /** How long a thread sleeps before it offers to go. */
+  idleMs: number;
+  lifeline: SharedArrayBuffer;
+}
+
+/** What an engine thread tells the supervisor. */
+export type EngineMessage = 'ready' | 'need-thread' | 'idle';
+
+/**
+ * How long one sleep lasts at most. The thread sleeps in the kernel, not on its event loop, and while it sleeps it
+ * cannot be terminated: this is how late it may notice.
+ */
+const SLEEP_MS = 250;
+
+const data = workerData as EngineWorkerData;
+const state = new DeviceState(data.shape, data.state);
+const lifeline = new Int32Array(data.lifeline);
+const retireAt = state.thread(data.thread) + THREAD.retire;
+const say = (message: EngineMessage): void => parentPort!.postMessage(message);
+const loop = new EngineLoop({
+  state,
+  thread: data.thread,
+  executor: new Executor(
+    state,
+    data.thread,
+    new EngineRegistry(data.disabledEngines),
+    parseFaults(data.faults),
+  ),
+  status: new Int32Array(viewMemory(data.statusAddress, STATUS_PAGE.pageBytes)),
+  wakeFd: data.wakeFd,
+  spinMicroseconds: data.spinMicroseconds,
+  requestThread: () => say('need-thread'),
+});
+
+const leaving = (): boolean =>
+  Atomics.load(state.words, HEADER.stop) !== 0 ||
+  Atomics.load(state.words, retireAt) !== 0 ||
+  Atomics.load(lifeline, 0) !== 0;
+
+say('ready');
+let sleptMs = 0;
+while (!leaving()) {
+  loop.run();
+  Atomics.add(state.words, HEADER.sleepers, 1);
+  while (!leaving()) {
+    if (waitReadable(data.wakeFd, SLEEP_MS)) {
+      drainEventfd(data.wakeFd);
+      sleptMs = 0;
+      break;
+    }
+    sleptMs += SLEEP_MS;
+    if (sleptMs === data.idleMs) say('idle');
+  }
+  Atomics.sub(state.words, HEADER.sleepers, 1);
+}
+// The signal that woke this thread may have been meant for others, too, and it was drained above.
+signalEventfd(data.wakeFd);

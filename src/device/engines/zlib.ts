@@ -1,0 +1,130 @@
+import { ALGORITHM } from '../../abi/algorithms.js';
+import { STATUS } from '../../abi/queue.js';
+import { viewMemory } from '../../sys/libc.js';
+import { allocateState, freeState, Mapping } from '../../sys/memory.js';
+import type { Engine, EngineRequest, Outcome } from './engine.js';
+import { setPointer } from './native.js';
+import { bindZlib, WINDOW_BITS, Z, Z_STREAM, type ZlibFunctions } from './zlib-binding.js';
+
+/* Node's own zlib, called without Node: no thread pool, no context made per request. */
+
+const STREAM_BYTES = 4096;
+
+const BITS: number[] = [];
+BITS[ALGORITHM['deflate-raw']] = WINDOW_BITS.raw;
+BITS[ALGORITHM.deflate] = WINDOW_BITS.zlib;
+BITS[ALGORITHM.gzip] = WINDOW_BITS.gzip;
+
+/** Finds Node's zlib, or undefined. */
+export function loadZlib(): Engine | undefined {
+  const functions = bindZlib();
+  return functions && new ZlibEngine(functions);
+}
+
+class ZlibEngine implements Engine {
+  readonly name = 'zlib';
+  readonly library = "node's own";
+  readonly version: string;
+  readonly capabilities = { levels: { min: 0, max: 9 }, pieces: true, decompress: true, streams: true };
+  readonly #f: ZlibFunctions;
+  /** One deflate context for each algorithm and level that was asked for, kept between requests. */
+  readonly #deflate = new Map<number, Mapping>();
+  readonly #inflate: Mapping;
+
+  constructor(functions: ZlibFunctions) {
+    this.#f = functions;
+    this.version = functions.zlibVersion();
+    this.#inflate = Mapping.anonymous(STREAM_BYTES);
+    functions.inflateInit2_(this.#inflate.address, WINDOW_BITS.raw, this.version, Z_STREAM.bytes);
+  }
+
+  compress(request: EngineRequest): Outcome {
+    const stream = this.#deflateContext(request.algorithm, request.level);
+    if (!stream) return STATUS.noResources;
+    const words = stream.words;
+    setBuffers(words, request);
+    const code = this.#f.deflate(stream.address, request.piece ? Z.syncFlush : Z.finish);
+    measure(words, request);
+    if (request.piece) {
+      if (code !== Z.ok) return code === Z.bufferError ? STATUS.noSpace : STATUS.engineFailed;
+      return words[Z_STREAM.availOut >> 2] === 0 ? STATUS.noSpace : STATUS.ok;
+    }
+    if (code === Z.streamEnd) return STATUS.ok;
+    return code === Z.ok || code === Z.bufferError ? STATUS.noSpace : STATUS.engineFailed;
+  }
+
+  #deflateContext(algorithm: number, level: number): Mapping | undefined {
+    const key = algorithm * 16 + level;
+    const known = this.#deflate.get(key);
+    if (known) {
+      this.#f.deflateReset(known.address);
+      return known;
+    }
+    const made = Mapping.anonymous(STREAM_BYTES);
+    const bits = BITS[algorithm]!;
+    const code = this.#f.deflateInit2_(
+      made.address,
+      level,
+      Z.deflated,
+      bits,
+      Z.memLevel,
+      0,
+      this.version,
+      Z_STREAM.bytes,
+    );
+    if (code !== Z.ok) {
+      made.unmap();
+      return undefined;
+    }
+    this.#deflate.set(key, made);
+    return made;
+  }
+
+  decompress(request: EngineRequest): Outcome {
+    this.#f.inflateReset2(this.#inflate.address, BITS[request.algorithm]!);
+    const outcome = this.#step(this.#inflate.address, this.#inflate.words, request);
+    if (outcome !== STATUS.ok || request.streamEnd) return outcome;
+    return request.produced === request.capacity ? STATUS.noSpace : STATUS.truncated;
+  }
+
+  openStream(algorithm: number): number {
+    const state = allocateState(STREAM_BYTES);
+    const code = this.#f.inflateInit2_(state, BITS[algorithm]!, this.version, Z_STREAM.bytes);
+    if (code === Z.ok) return state;
+    freeState(state, STREAM_BYTES);
+    return 0;
+  }
+
+  decompressStream(state: number, request: EngineRequest): Outcome {
+    const words = new Int32Array(viewMemory(state, STREAM_BYTES));
+    const outcome = this.#step(state, words, request);
+    if (request.streamEnd) this.#f.inflateReset2(state, BITS[request.algorithm]!);
+    return outcome;
+  }
+
+  closeStream(state: number): void {
+    this.#f.inflateEnd(state);
+    freeState(state, STREAM_BYTES);
+  }
+
+  #step(stream: number, words: Int32Array, request: EngineRequest): Outcome {
+    setBuffers(words, request);
+    const code = this.#f.inflate(stream, Z.noFlush);
+    measure(words, request);
+    request.streamEnd = code === Z.streamEnd;
+    if (code === Z.memoryError) return STATUS.noResources;
+    return code === Z.dataError || code === Z.needDictionary ? STATUS.corrupt : STATUS.ok;
+  }
+}
+
+function setBuffers(words: Int32Array, request: EngineRequest): void {
+  setPointer(words, Z_STREAM.nextIn >> 2, request.source);
+  words[Z_STREAM.availIn >> 2] = request.sourceLength;
+  setPointer(words, Z_STREAM.nextOut >> 2, request.destination);
+  words[Z_STREAM.availOut >> 2] = request.capacity;
+}
+
+function measure(words: Int32Array, request: EngineRequest): void {
+  request.consumed = request.sourceLength - words[Z_STREAM.availIn >> 2]!;
+  request.produced = request.capacity - words[Z_STREAM.availOut >> 2]!;
+}

@@ -1,0 +1,89 @@
+import { bind, ERRNO, errno, systemError } from './libc.js';
+
+const eventfdCreate = bind<(init: number, flags: number) => number>(
+  'int eventfd(unsigned int initval, int flags)',
+);
+const readNative = bind<(fd: number, buffer: Uint8Array, n: number) => number>(
+  'int64_t read(int fd, void *buf, uint64_t count)',
+);
+const writeNative = bind<(fd: number, buffer: Uint8Array, n: number) => number>(
+  'int64_t write(int fd, void *buf, uint64_t count)',
+);
+const pollNative = bind<(fds: Int32Array, n: number, timeout: number) => number>(
+  'int poll(void *fds, uint64_t nfds, int timeout)',
+);
+const fcntlInt = bind<(fd: number, command: number, argument: number) => number>(
+  'int fcntl(int fd, int cmd, int arg)',
+);
+
+const pipe2 = bind<(ends: Int32Array, flags: number) => number>('int pipe2(void *fds, int flags)');
+
+/** Values of <sys/eventfd.h>, <poll.h> and <fcntl.h>; the same on x64 and arm64. */
+const O_CLOEXEC = 0o2000000;
+const O_NONBLOCK = 0o4000;
+const POLLIN = 1;
+const F_DUPFD_CLOEXEC = 1030;
+
+const SINK = new Uint8Array(4096);
+const closeNative = bind<(fd: number) => number>('int close(int fd)');
+
+const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
+const SCRATCH = new Uint8Array(8);
+
+/** A new non-blocking eventfd. The caller closes it. */
+export function createEventfd(): number {
+  const fd = eventfdCreate(0, O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) throw systemError('eventfd', 'raise the limit on open files (ulimit -n)');
+  return fd;
+}
+
+/** Adds one to an eventfd, or eight bytes to the pipe of an Interrupt. A full one is as good as a signalled one, so EAGAIN is no error. */
+export function signalEventfd(fd: number): void {
+  if (writeNative(fd, ONE, 8) < 0 && errno() !== ERRNO.EAGAIN) throw systemError('write');
+}
+
+/** Resets an eventfd to zero; true if it had been signalled. */
+export function drainEventfd(fd: number): boolean {
+  return readNative(fd, SCRATCH, 8) === 8;
+}
+
+/** Blocks this thread until `fd` is readable, or for `timeoutMs`; true if it became readable. */
+export function waitReadable(fd: number, timeoutMs: number): boolean {
+  // struct pollfd of <poll.h>: int fd, short events, short revents.
+  const entry = new Int32Array([fd, POLLIN]);
+  return pollNative(entry, 1, timeoutMs) > 0;
+}
+
+/** A new non-blocking pipe: its read end and its write end. The caller closes both. */
+export function createPipe(): [number, number] {
+  const ends = new Int32Array(2);
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) !== 0) {
+    throw systemError('pipe2', 'raise the limit on open files (ulimit -n)');
+  }
+  return [ends[0]!, ends[1]!];
+}
+
+/** Throws away what a pipe holds. */
+export function drainPipe(fd: number): void {
+  while (readNative(fd, SINK, SINK.length) === SINK.length);
+}
+
+/** A second descriptor of the same open file, closed on exec. */
+export function duplicateFd(fd: number): number {
+  const copy = fcntlInt(fd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) throw systemError('fcntl', 'raise the limit on open files (ulimit -n)');
+  return copy;
+}
+
+/**
+ * Closes a descriptor that native code opened. (In a worker thread, node:fs warns of descriptors that it did not open.)
+ * Closing is the last use: an error has nobody to tell.
+ */
+export function closeFd(fd: number): void {
+  closeNative(fd);
+}
+
+/** Closes descriptors and forgets them. */
+export function closeFds(fds: number[]): void {
+  for (const fd of fds.splice(0)) closeNative(fd);
+}

@@ -1,0 +1,65 @@
+import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
+import { closeFd, createPipe, drainPipe, waitReadable } from './fd.js';
+
+/**
+ * An interrupt as its receiver holds it. The device gets `deviceFd` and writes eight bytes to it, as it would to an
+ * eventfd. It is the end of a pipe, because the event loop reads pipes by itself: that stays safe when the thread is
+ * terminated at any moment, which a native poll handle on an eventfd does not.
+ */
+export class Interrupt {
+  readonly deviceFd: number;
+  readonly #readFd: number;
+  #socket: Socket | undefined;
+  #closed = false;
+
+  constructor() {
+    [this.#readFd, this.deviceFd] = createPipe();
+  }
+
+  /** Calls back on the event loop for each signal, or several at once. Does not keep the event loop alive. */
+  listen(onSignal: () => void): void {
+    const onread: OnReadOpts = {
+      buffer: Buffer.alloc(4096),
+      callback: () => {
+        onSignal();
+        return true;
+      },
+    };
+    // The constructor takes `onread` as connect() does; the published types leave it out.
+    const options: SocketConstructorOpts & { onread: OnReadOpts } = {
+      fd: this.#readFd,
+      readable: true,
+      writable: false,
+      onread,
+    };
+    this.#socket = new Socket(options);
+    // The pipe ends only when this object closes it.
+    this.#socket.on('error', () => {});
+    this.#socket.unref();
+  }
+
+  /** From now on the event loop stays alive for this interrupt. */
+  ref(): void {
+    this.#socket?.ref();
+  }
+
+  unref(): void {
+    this.#socket?.unref();
+  }
+
+  /** Blocks this thread until a signal comes, or for `timeoutMs`; true if one came. */
+  waitSync(timeoutMs: number): boolean {
+    if (!waitReadable(this.#readFd, timeoutMs)) return false;
+    drainPipe(this.#readFd);
+    return true;
+  }
+
+  /** Closes both ends. Calling it again does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#socket) this.#socket.destroy();
+    else closeFd(this.#readFd);
+    closeFd(this.deviceFd);
+  }
+}

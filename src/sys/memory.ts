@@ -1,0 +1,154 @@
+import { MemoryError } from '../errors.js';
+import { bind, ERRNO, errno, systemError, viewMemory } from './libc.js';
+
+const mmap = bind<
+  (a: number, n: number, prot: number, flags: number, fd: number, off: number) => number | bigint
+>('uint64_t mmap(uint64_t addr, uint64_t length, int prot, int flags, int fd, int64_t offset)');
+const munmap = bind<(a: number, n: number) => number>('int munmap(uint64_t addr, uint64_t length)');
+const memmoveFrom = bind<(d: ArrayBufferView, s: number, n: number) => number>(
+  'uint64_t memmove(void *dest, uint64_t src, uint64_t n)',
+);
+const memset = bind<(a: number, c: number, n: number) => number>(
+  'uint64_t memset(uint64_t s, int c, uint64_t n)',
+);
+/** Copies `length` bytes between two addresses that do not overlap. */
+export const copyMemory = bind<(dest: number, source: number, length: number) => number>(
+  'uint64_t memcpy(uint64_t dest, uint64_t src, uint64_t n)',
+);
+
+/** PROT_ and MAP_ values of <sys/mman.h>; the same on x64 and arm64. */
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 0x01;
+const MAP_PRIVATE = 0x02;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+
+export const PAGE_BYTES = 4096;
+
+const NO_BYTES = new Uint8Array(0);
+const NO_WORDS = new Int32Array(0);
+
+let live = 0;
+let liveBytes = 0;
+
+/** How many mappings this thread owns, and their bytes: what a leak test compares. */
+export function mappingCount(): { mappings: number; bytes: number } {
+  return { mappings: live, bytes: liveBytes };
+}
+
+/** The address of a view's first byte. Stable while the view is referenced and its buffer is not detached. */
+export function addressOf(view: ArrayBufferView): number {
+  return memmoveFrom(view, 0, 0);
+}
+
+/**
+ * Memory mapped into this process and owned by this object. `bytes` and `words` are the views that may be used;
+ * `unmap` empties them, so that a late access reads `undefined` and never touches memory that is gone.
+ */
+export class Mapping {
+  readonly length: number;
+  #address: number;
+  #bytes: Uint8Array;
+  #words: Int32Array;
+
+  private constructor(address: number, length: number) {
+    this.#address = address;
+    this.length = length;
+    try {
+      const buffer = viewMemory(address, length);
+      this.#bytes = new Uint8Array(buffer);
+      this.#words = new Int32Array(buffer, 0, length >>> 2);
+    } catch (error) {
+      munmap(address, length);
+      throw error;
+    }
+    live++;
+    liveBytes += length;
+  }
+
+  /** Zeroed memory of this process alone. Pages take up room only once they are touched. */
+  static anonymous(length: number): Mapping {
+    return Mapping.#map(length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  }
+
+  /** Memory shared through `fd`. The caller has checked the descriptor's size and seals (see memfd.ts). */
+  static shared(fd: number, offset: number, length: number, access: 'read' | 'read-write'): Mapping {
+    const prot = access === 'read' ? PROT_READ : PROT_READ | PROT_WRITE;
+    return Mapping.#map(length, prot, MAP_SHARED, fd, offset);
+  }
+
+  static #map(length: number, prot: number, flags: number, fd: number, offset: number): Mapping {
+    const address = mmap(0, length, prot, flags, fd, offset);
+    if (typeof address === 'bigint') {
+      if (errno() === ERRNO.ENOMEM) {
+        throw new MemoryError(`no room to map ${length} bytes`, {
+          hint: 'raise the limits on address space or locked memory, or lower memoryBytes',
+        });
+      }
+      throw systemError('mmap');
+    }
+    return new Mapping(address, length);
+  }
+
+  /** The first byte's address, or 0 once unmapped. */
+  get address(): number {
+    return this.#address;
+  }
+
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** The mapping as 32-bit words, on which Atomics work. */
+  get words(): Int32Array {
+    return this.#words;
+  }
+
+  get mapped(): boolean {
+    return this.#address !== 0;
+  }
+
+  /** Writes zeros over everything. */
+  zero(): void {
+    if (this.#address !== 0) memset(this.#address, 0, this.length);
+  }
+
+  /** Gives the memory back. Calling it again does nothing. */
+  unmap(): void {
+    if (this.#address === 0) return;
+    const address = this.#address;
+    this.#address = 0;
+    this.#bytes = NO_BYTES;
+    this.#words = NO_WORDS;
+    live--;
+    liveBytes -= this.length;
+    if (munmap(address, this.length) !== 0) throw systemError('munmap');
+  }
+}
+
+/**
+ * Zeroed memory known by its address alone, for state that outlives the thread that made it: any thread of this
+ * process may use it and give it back.
+ */
+export function allocateState(length: number): number {
+  const address = mmap(0, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (typeof address === 'bigint') throw new MemoryError(`no room to map ${length} bytes`);
+  return address;
+}
+
+/** Gives back what `allocateState` gave. */
+export function freeState(address: number, length: number): void {
+  if (munmap(address, length) !== 0) throw systemError('munmap');
+}
+
+/**
+ * Memory that the application holds as a Buffer. Nobody can take such a view back, so it is unmapped by the
+ * collector once no view of it is left, and not before.
+ */
+const collected = new FinalizationRegistry<Mapping>((mapping) => mapping.unmap());
+
+/** Ties a mapping's life to that of an ArrayBuffer over it. */
+export function unmapWhenCollected(mapping: Mapping): void {
+  collected.register(mapping.bytes.buffer, mapping);
+}

@@ -1,0 +1,70 @@
+import type { Mapping } from '../sys/memory.js';
+
+/** A part of a region that may be mapped, in bytes from the region's start. */
+export interface MappableArea {
+  offset: number;
+  length: number;
+}
+
+/** One region of a device, as VFIO means it. */
+export interface RegionInfo {
+  index: number;
+  length: number;
+  read: boolean;
+  write: boolean;
+  /** What `mapRegion` accepts; empty when the region can only be read and written. */
+  areas: MappableArea[];
+}
+
+/** Memory that the device may reach once it is mapped. */
+export interface DmaRegion {
+  /** A sealed memfd, and where in it the memory starts. */
+  fd: number;
+  offset: number;
+  /** The address that requests will name. */
+  iova: number;
+  length: number;
+  writable: boolean;
+}
+
+/** An eventfd that wakes the device for a range of a region. */
+export interface WakeFd {
+  offset: number;
+  length: number;
+  fd: number;
+}
+
+/**
+ * How this process reaches a device. Every method means what VFIO means by it, whatever carries it: a driver
+ * written against this interface runs on a model and on hardware. Errors are rejections with a WarpDriveError.
+ */
+export interface Transport {
+  /** The kind of transport and where it leads, for listings. */
+  readonly name: string;
+  /** Number of regions and of interrupt indexes. */
+  readonly regions: number;
+  readonly irqs: number;
+
+  /** Size, access and mappable areas of a region. */
+  regionInfo(index: number): Promise<RegionInfo>;
+  /** Reads bytes of a region at an offset. */
+  readRegion(index: number, offset: number, length: number): Promise<Buffer>;
+  /** Writes bytes of a region at an offset. */
+  writeRegion(index: number, offset: number, data: Uint8Array): Promise<void>;
+  /** Maps a mappable area; the caller unmaps it. */
+  mapRegion(index: number, offset: number, length: number): Promise<Mapping>;
+  /** Eventfds that wake the device for this region; the caller closes them. */
+  wakeFds(index: number): Promise<WakeFd[]>;
+  /** Routes interrupts of an index, from `start` on, to eventfds; the caller keeps its own descriptors. */
+  setIrqs(index: number, start: number, eventfds: readonly number[]): Promise<void>;
+  /** Lets the device reach memory. */
+  dmaMap(region: DmaRegion): Promise<void>;
+  /** Takes memory away again; resolves once the device has let go of it. */
+  dmaUnmap(iova: number, length: number): Promise<void>;
+  /** Disables every queue and forgets every session. */
+  reset(): Promise<void>;
+  /** Lets the device go. Calling it again does nothing. */
+  close(): Promise<void>;
+  /** Called once if the device goes away by itself. */
+  onLost(listener: (reason: Error) => void): void;
+}
