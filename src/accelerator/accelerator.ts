@@ -1,4 +1,4 @@
-import { LIMITS, OPCODE } from '../abi/queue.js';
+import { LIMITS } from '../abi/queue.js';
 import {
   compressChunks,
   compressLarge,
@@ -175,10 +175,7 @@ export class Accelerator {
   /** Like `noop`, spinning. */
   noopSync(): void {
     this.#checkOpen();
-    const operation = new Operation(EMPTY);
-    operation.operation = OPCODE.noop;
-    this.#dispatcher.runSync(operation);
-    if (operation.error) throw operation.error;
+    this.#dispatcher.noopSync();
   }
 
   /** A zeroed Buffer in memory that the device reaches: inputs in it are not copied. */

@@ -1,4 +1,4 @@
-import type { Operation } from '../algorithms/operation.js';
+import { Operation } from '../algorithms/operation.js';
 import { Completion, type DeviceQueue, Submission } from '../driver/driver.js';
 import { ClosedError, DetachedError, DeviceLostError, MemoryError } from '../errors.js';
 import type { Staging } from './staging.js';
@@ -6,6 +6,8 @@ import { Waiter } from './waiter.js';
 
 /** How long a synchronous caller spins before it blocks on the interrupt. */
 const SPIN_MS = 0.2;
+/** Polls for an empty request before it is treated like any other. */
+const QUICK_POLLS = 2000;
 /** Polls between two looks at the clock and at the device's state. */
 const POLLS_PER_LOOK = 64;
 /** How long one blocking wait lasts before the device's state is looked at. */
@@ -29,6 +31,8 @@ export class Dispatcher {
   readonly #submission = new Submission();
   readonly #completion = new Completion();
   readonly #waiter: Waiter;
+  readonly #noopSubmission = new Submission();
+  readonly #noop = new Operation(new Uint8Array(0));
   #lost: DeviceLostError | ClosedError | undefined;
   #drained: (() => void) | undefined;
 
@@ -73,6 +77,29 @@ export class Dispatcher {
     this.enqueue(operation);
     this.queue.publish();
     this.waitSync(operation);
+  }
+
+  /** One empty request, waited for; nothing is allocated. With nothing else in flight its completion is the next. */
+  noopSync(): void {
+    const operation = this.#noop;
+    operation.state = 'new';
+    if (this.#lost || this.pending > 0) {
+      this.runSync(operation);
+    } else {
+      const completion = this.#completion;
+      const id = this.#ids[this.#idCount - 1]!;
+      this.#noopSubmission.requestId = id;
+      this.queue.submit(this.#noopSubmission);
+      this.queue.publish();
+      for (let polls = 0; polls < QUICK_POLLS; polls++) {
+        if (this.queue.poll(completion)) return;
+      }
+      this.#idCount--;
+      this.#inFlight[id] = operation;
+      operation.state = 'in-flight';
+      this.waitSync(operation);
+    }
+    if (operation.error) throw operation.error;
   }
 
   /** Takes completions until an operation that was submitted is done. */

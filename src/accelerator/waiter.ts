@@ -3,10 +3,17 @@ import type { DeviceQueue } from '../driver/driver.js';
 
 /** How long completions may stay away before the waiter stops polling. */
 const POLL_MS = 0.1;
+/** Polls in a microtask: about as long as the device takes for a request without work. */
+const EAGER_POLLS = 150;
+/** Requests settled from microtasks before the event loop gets its turn. */
+const EAGER_RUN = 32;
+/** After a microtask has polled in vain, this many requests are waited for in turns of the event loop. */
+const EAGER_REST = 256;
+const RESOLVED = Promise.resolve();
 
 /**
- * Waits for completions on the event loop: polls once each turn while they come soon, and sleeps on the queue's
- * interrupt when they do not. Where the engines alone could keep every processor busy, polling would only take one
+ * Waits for completions on the event loop: polls at once, from a microtask, while that has been enough lately; then
+ * once each turn while completions come soon; and sleeps on the queue's interrupt when they do not. Where the engines alone could keep every processor busy, polling would only take one
  * away from them: then it sleeps at once, until half of what is in flight is done.
  */
 export class Waiter {
@@ -17,6 +24,8 @@ export class Waiter {
   #scheduled = false;
   #asleep = false;
   #lastProgress = 0;
+  /** Microtasks that may poll before the event loop turns; negative while they rest. */
+  #eager = EAGER_RUN;
   #closed = false;
 
   constructor(queue: DeviceQueue, reap: () => number) {
@@ -32,6 +41,12 @@ export class Waiter {
   start(): void {
     if (this.#scheduled || this.#asleep) return;
     this.#scheduled = true;
+    if (this.#eager > 0) {
+      this.#eager--;
+      void RESOLVED.then(this.#onMicrotask);
+      return;
+    }
+    if (this.#eager < 0) this.#eager++;
     this.#lastProgress = performance.now();
     setImmediate(this.#onTurn);
   }
@@ -41,8 +56,22 @@ export class Waiter {
     if (this.#asleep && this.#queue.inFlight === 0) this.#sleep(false);
   }
 
+  readonly #onMicrotask = (): void => {
+    if (this.#closed) return;
+    for (let polls = 0; polls < EAGER_POLLS; polls++) {
+      if (this.#reap() === 0) continue;
+      if (this.#queue.inFlight > 0) break;
+      this.#scheduled = false;
+      return;
+    }
+    if (this.#queue.inFlight > 0) this.#eager = -EAGER_REST;
+    this.#lastProgress = performance.now();
+    setImmediate(this.#onTurn);
+  };
+
   readonly #onTurn = (): void => {
     this.#scheduled = false;
+    if (this.#eager === 0) this.#eager = EAGER_RUN;
     this.#turn();
   };
 

@@ -1,0 +1,23 @@
+// `npm test`: sets up, builds, and runs every test. `npm test -- accelerator device` runs only test files whose path
+// contains one of the words. WARPDRIVE_TEST_NODE names another Node binary to run them with.
+
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { root, setup } from './setup.mjs';
+
+setup({ tools: true });
+const words = process.argv.slice(2);
+const folder = join(root, 'dist', 'test');
+const files = readdirSync(folder, { recursive: true })
+  .map((name) => join(folder, String(name)))
+  .filter((name) => name.endsWith('.test.js'))
+  .filter((name) => words.length === 0 || words.some((word) => relative(folder, name).includes(word)))
+  .sort();
+if (files.length === 0) {
+  process.stderr.write(`no test matches ${words.join(' ')}\n`);
+  process.exit(1);
+}
+const node = process.env.WARPDRIVE_TEST_NODE ?? process.execPath;
+const result = spawnSync(node, ['--test', '--test-concurrency=2', ...files], { cwd: root, stdio: 'inherit' });
+process.exitCode = result.status ?? 1;
