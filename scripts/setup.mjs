@@ -13,8 +13,16 @@ const RETRY_MS = 24 * 3600 * 1000;
 
 /** Debian packages by what they are for; `present` finds out whether this machine has it already. */
 const ENGINES = [
-  { package: 'libisal2', present: () => hasLibrary('libisal.so.2'), gain: 'ISA-L: levels 1 to 3, 4 to 8 times as fast' },
-  { package: 'libdeflate0', present: () => hasLibrary('libdeflate.so.0'), gain: 'libdeflate: levels 4 to 12, 1.5 times as fast' },
+  {
+    package: 'libisal2',
+    present: () => hasLibrary('libisal.so.2'),
+    gain: 'ISA-L: levels 1 to 3, 4 to 8 times as fast',
+  },
+  {
+    package: 'libdeflate0',
+    present: () => hasLibrary('libdeflate.so.0'),
+    gain: 'libdeflate: levels 4 to 12, 1.5 times as fast',
+  },
 ];
 /** What the demo shows more with. */
 const DEMO = [{ package: 'strace', present: () => hasProgram('strace'), gain: 'counting system calls' }];
@@ -23,8 +31,16 @@ const TOOLS = [
   { package: 'pigz', present: () => hasProgram('pigz'), gain: 'pigz, to compare with' },
   { package: 'gcc', present: () => hasProgram('cc'), gain: 'a C compiler, to check layouts against headers' },
   { package: 'libc6-dev', present: () => existsSync('/usr/include/stdio.h'), gain: 'C headers' },
-  { package: 'linux-libc-dev', present: () => existsSync('/usr/include/linux/vfio.h'), gain: 'kernel headers' },
-  { package: 'libisal-dev', present: () => existsSync('/usr/include/isa-l/igzip_lib.h'), gain: "ISA-L's header" },
+  {
+    package: 'linux-libc-dev',
+    present: () => existsSync('/usr/include/linux/vfio.h'),
+    gain: 'kernel headers',
+  },
+  {
+    package: 'libisal-dev',
+    present: () => existsSync('/usr/include/isa-l/igzip_lib.h'),
+    gain: "ISA-L's header",
+  },
   { package: 'zlib1g-dev', present: () => existsSync('/usr/include/zlib.h'), gain: "zlib's header" },
 ];
 
@@ -98,7 +114,9 @@ function build() {
 }
 
 function hasProgram(name) {
-  return (process.env.PATH ?? '').split(':').some((folder) => folder !== '' && existsSync(join(folder, name)));
+  return (process.env.PATH ?? '')
+    .split(':')
+    .some((folder) => folder !== '' && existsSync(join(folder, name)));
 }
 
 function hasLibrary(soname) {

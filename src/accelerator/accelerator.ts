@@ -1,4 +1,4 @@
-import { LIMITS } from '../abi/queue.js';
+import { LIMITS, STATUS } from '../abi/queue.js';
 import {
   compressChunks,
   compressLarge,
@@ -31,7 +31,7 @@ import { addressOf } from '../sys/memory.js';
 import { type DeviceListing, listDevice } from './device-listing.js';
 import type { Dispatcher } from './dispatcher.js';
 import { DmaMemory } from './dma-memory.js';
-import { copyOutput, Job, type OperationInfo } from './job.js';
+import { Job, type OperationInfo } from './job.js';
 import { checkLimits, withLimits } from './limits.js';
 import { AcceleratorQueue } from './raw-queue.js';
 import { CompressSession, type CompressSessionOptions } from './session.js';
@@ -58,6 +58,7 @@ export interface AcceleratorParts {
   end: () => Promise<void>;
 }
 
+const ALWAYS = (): boolean => true;
 const EMPTY = new Uint8Array(0);
 const DEFAULT_QUEUE_DEPTH = 128;
 
@@ -243,9 +244,7 @@ export class Accelerator {
     const input = toBytes(source);
     const job = this.#job(options.info === true);
     const data = isWholeInput(input)
-      ? await this.#single(job, compressOperation(input, parameters), options, batched, (operation) =>
-          copyOutput(this.#dispatcher, operation),
-        )
+      ? await this.#single(job, compressOperation(input, parameters), options, batched, ALWAYS)
       : await this.#steps(job, compressLarge(job, input, parameters), options);
     return options.info ? { data: data!, info: job.info } : data!;
   }
@@ -260,7 +259,7 @@ export class Accelerator {
       const operation = compressOperation(input, parameters);
       this.#runSync(job, operation);
       job.check(operation);
-      data = job.take(operation);
+      data = operation.data;
     } else {
       data = this.#stepsSync(compressLarge(job, input, parameters));
     }
@@ -281,9 +280,7 @@ export class Accelerator {
     let data: Buffer | undefined;
     if (isWholeInput(input)) {
       const operation = decompressOperation(input, parameters);
-      data = await this.#single(job, operation, options, batched, (done) =>
-        isPlainSuccess(done, parameters) ? copyOutput(this.#dispatcher, done) : undefined,
-      );
+      data = await this.#single(job, operation, options, batched, (done) => isPlainSuccess(done, parameters));
     }
     data ??= await this.#steps(job, this.#decompressSteps(job, input, parameters), options);
     return options.info ? { data, info: job.info } : data;
@@ -300,10 +297,9 @@ export class Accelerator {
       this.#runSync(job, operation);
       if (isPlainSuccess(operation, parameters)) {
         job.note(operation);
-        data = job.take(operation);
-      } else {
-        job.drop(operation);
-        if (!deservesStream(operation)) throw job.error(operation)!;
+        data = operation.data;
+      } else if (!deservesStream(operation)) {
+        throw job.error(operation)!;
       }
     }
     data ??= this.#stepsSync(this.#decompressSteps(job, input, parameters));
@@ -317,22 +313,21 @@ export class Accelerator {
   }
 
   /**
-   * One request, settled straight from its completion. `take` copies the output, or gives undefined for an outcome
-   * that another attempt must improve on.
+   * One request, settled straight from its completion; undefined for an outcome that is not `final`, and that another
+   * attempt must improve on.
    */
   #single(
     job: Job,
     operation: Operation,
     options: RequestOptions,
     batched: boolean,
-    take: (operation: Operation) => Buffer | undefined,
+    final: (operation: Operation) => boolean,
   ): Promise<Buffer | undefined> {
     const work = new Promise<Buffer | undefined>((resolve, reject) => {
       operation.onDone = (done) => {
-        const data = done.error ? undefined : take(done);
-        if (data && done.status === 0) {
+        if (!done.error && done.status === STATUS.ok && final(done)) {
           job.note(done);
-          resolve(data);
+          resolve(done.data);
         } else if (deservesStream(done)) {
           resolve(undefined);
         } else {
@@ -374,7 +369,6 @@ export class Accelerator {
   }
 
   #runSync(job: Job, operation: Operation): void {
-    operation.keepOutput = true;
     job.prepare(operation);
     this.#dispatcher.runSync(operation);
   }

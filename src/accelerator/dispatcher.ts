@@ -1,6 +1,8 @@
+import { STATUS } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import { Completion, type DeviceQueue, Submission } from '../driver/driver.js';
 import { ClosedError, DetachedError, DeviceLostError, MemoryError } from '../errors.js';
+import { ResultPool } from './result-pool.js';
 import type { Staging } from './staging.js';
 import { Waiter } from './waiter.js';
 
@@ -31,6 +33,7 @@ export class Dispatcher {
   readonly #submission = new Submission();
   readonly #completion = new Completion();
   readonly #waiter: Waiter;
+  readonly #results = new ResultPool();
   readonly #noopSubmission = new Submission();
   readonly #noop = new Operation(new Uint8Array(0));
   #lost: DeviceLostError | ClosedError | undefined;
@@ -176,12 +179,12 @@ export class Dispatcher {
     }
     if (capacity > 0) {
       operation.stagedOutput = staging.take(capacity);
-      if (operation.stagedOutput < 0) return false;
+      if (operation.stagedOutput < 0) return this.#hopeless(operation);
     }
     if (inputAddress === 0 && length > 0) {
       operation.stagedInput = staging.take(length);
       if (operation.stagedInput < 0) {
-        this.release(operation);
+        this.#giveOutput(operation);
         return this.#hopeless(operation);
       }
       staging.bytes.set(input, operation.stagedInput);
@@ -215,23 +218,21 @@ export class Dispatcher {
   #finish(operation: Operation, error: Error | undefined): void {
     operation.state = 'done';
     operation.error = error;
-    if (!operation.abandoned) operation.onDone?.(operation);
+    if (!operation.abandoned) {
+      if (!error && operation.status === STATUS.ok && operation.stagedOutput >= 0) {
+        operation.data = this.#results.copy(this.staging.bytes, operation.stagedOutput, operation.produced);
+      }
+      operation.onDone?.(operation);
+    }
     if (operation.stagedInput >= 0) {
       this.staging.give(operation.stagedInput);
       operation.stagedInput = -1;
     }
-    if (!operation.keepOutput || operation.abandoned || error) this.release(operation);
+    this.#giveOutput(operation);
     if (operation.next) this.submit(operation.next);
   }
 
-  /** The output of an operation, where it lies. */
-  output(operation: Operation): Uint8Array {
-    const at = operation.stagedOutput;
-    return this.staging.bytes.subarray(at, at + operation.produced);
-  }
-
-  /** Frees the output of an operation that kept it. */
-  release(operation: Operation): void {
+  #giveOutput(operation: Operation): void {
     if (operation.stagedOutput < 0) return;
     this.staging.give(operation.stagedOutput);
     operation.stagedOutput = -1;

@@ -96,23 +96,9 @@ export class Job implements Runner {
     return operation.error ?? operationError(operation, this.#device, this.info.queue);
   }
 
-  take(operation: Operation): Buffer {
-    const copy = copyOutput(this.#dispatcher, operation);
-    this.#dispatcher.release(operation);
-    return copy;
-  }
-
   drop(operation: Operation): void {
-    if (operation.state === 'done') this.#dispatcher.release(operation);
-    else if (operation.state !== 'new') this.#dispatcher.abandon(operation);
+    if (operation.state === 'waiting' || operation.state === 'in-flight') this.#dispatcher.abandon(operation);
   }
-}
-
-/** The output of an operation in a Buffer of its own. */
-export function copyOutput(dispatcher: Dispatcher, operation: Operation): Buffer {
-  const copy = Buffer.allocUnsafe(operation.produced);
-  copy.set(dispatcher.output(operation));
-  return copy;
 }
 
 /** The error that a status stands for, or undefined when all is well. */

@@ -103,16 +103,15 @@ export function startPiece(
 ): Operation {
   const operation = compressOperation(piece, { algorithm: 'deflate-raw', level: parameters.level });
   operation.flags = (last ? 0 : SQE_FLAG.piece) | CHECKSUM_FLAG[parameters.algorithm];
-  operation.keepOutput = true;
   runner.start(operation);
   return operation;
 }
 
-/** The output of a piece that is done, copied; its checksum goes into the trailer. */
+/** The output of a piece that is done; its checksum goes into the trailer. */
 export function takePiece(runner: Runner, operation: Operation, trailer: StreamTrailer): Buffer {
   runner.check(operation);
   trailer.add(operation.result, operation.inputLength);
-  return runner.take(operation);
+  return operation.data;
 }
 
 /** Decompresses a stream of any size. */
@@ -179,7 +178,7 @@ export class StreamDecompressor {
       this.#written += operation.produced;
       if (this.#written > this.#parameters.maxOutputLength) throw limitError(this.#parameters);
       const full = operation.produced === operation.capacity;
-      const part = this.#runner.take(operation);
+      const part = operation.data;
       if (part.length > 0) deliver(part);
       if ((operation.flagsOut & CQE_FLAG.streamEnd) !== 0) {
         this.#between = true;
@@ -227,7 +226,6 @@ export class StreamDecompressor {
     operation.algorithm = ALGORITHM[this.#parameters.algorithm];
     operation.session = this.#session;
     operation.capacity = STREAM_OUTPUT_BYTES;
-    operation.keepOutput = true;
     this.#current = operation;
     this.#runner.start(operation);
     return operation;
@@ -356,7 +354,6 @@ export function* decompressGrowing(
   while (at < input.byteLength || parts.length === 0) {
     const operation = decompressOperation(input.subarray(at), parameters);
     operation.capacity = capacity;
-    operation.keepOutput = true;
     try {
       runner.start(operation);
       yield operation;
@@ -371,7 +368,7 @@ export function* decompressGrowing(
       written += operation.produced;
       if (written > parameters.maxOutputLength) throw limitError(parameters);
       at += operation.consumed;
-      parts.push(runner.take(operation));
+      parts.push(operation.data);
     } finally {
       runner.drop(operation);
     }

@@ -1,5 +1,7 @@
 import type { Completion } from '../driver/driver.js';
 
+const NO_DATA = Buffer.alloc(0);
+
 /** Where an operation stands. */
 export type OperationState = 'new' | 'waiting' | 'in-flight' | 'done';
 
@@ -37,12 +39,12 @@ export class Operation {
   stagedOutput = -1;
   /** Nobody wants the outcome any more. */
   abandoned = false;
-  /** Called once, when the operation is done; the output is valid until it returns, unless `keepOutput` is set. */
+  /** A copy of the output, when the status is ok. */
+  data: Buffer = NO_DATA;
+  /** Called once, when the operation is done. */
   onDone: ((operation: Operation) => void) | undefined;
   /** Sent when this one is done, wanted or not. */
   next: Operation | undefined;
-  /** The staged output stays taken until the dispatcher is told to release it. */
-  keepOutput = false;
 
   constructor(input: Uint8Array) {
     this.input = input;

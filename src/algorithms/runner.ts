@@ -12,8 +12,6 @@ export interface Runner {
   wait(operation: Operation): Promise<void>;
   /** Throws the error of a request that failed. */
   check(operation: Operation): void;
-  /** Copies the output of a request that kept it, and frees it. */
-  take(operation: Operation): Buffer;
   /** The outcome is not wanted, or no longer. */
   drop(operation: Operation): void;
 }

@@ -203,7 +203,7 @@ function describe(registry: EngineRegistry): DeviceDescription {
         name,
         library: engine.library,
         version: engine.version,
-        ...(levels ? { levels } : {}),
+        levels,
         decompress,
         streams,
       };

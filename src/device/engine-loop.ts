@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import {
   CQE,
   CQE_WORD_SHIFT,
@@ -48,6 +49,8 @@ const C_PHASE = CQE.offset.phase >> 2;
 const MAX_BATCH = 32;
 /** Work in view, in microseconds, from which waking another thread pays. */
 const BACKLOG_US = 120;
+/** Requests shorter than this are worth another thread only where a processor is idle. */
+const SHORT_US = 40;
 /** A request longer than this takes its thread off the count of pollers. */
 const LONG_US = 250;
 /** How long a thread polls when another one does, too. */
@@ -95,6 +98,7 @@ export class EngineLoop {
   readonly #wakeFd: number;
   readonly #spinMs: number;
   readonly #requestThread: () => void;
+  readonly #processors = availableParallelism();
   readonly #entry = new Int32Array(ENTRY_WORDS);
   #queues: ServedQueue[] = [];
   #version = -1;
@@ -315,7 +319,7 @@ export class EngineLoop {
     words[base + QUEUE.inFlight]!++;
     Atomics.store(words, base + QUEUE.lock, 0);
 
-    if (behind > 0 && estimate * behind > BACKLOG_US) this.#callHelp();
+    if (behind > 0 && estimate * behind > BACKLOG_US && this.#helpPays(estimate)) this.#callHelp();
     const isLong = estimate > LONG_US;
     if (isLong) {
       Atomics.sub(this.#status, STATUS_PAGE.pollersWord, 1);
@@ -392,6 +396,12 @@ export class EngineLoop {
     else words[base + QUEUE.refused]!++;
     words[base + QUEUE.lastFaultReason] = status;
     words[base + QUEUE.lastFaultIndex] = (head - 1) | 0;
+  }
+
+  /** Short requests keep their client as busy as the engine: a processor taken from it is worth less than it costs. */
+  #helpPays(estimate: number): boolean {
+    const awake = Atomics.load(this.#status, STATUS_PAGE.awakeWord);
+    return estimate > SHORT_US || awake + 1 < this.#processors;
   }
 
   /** Work waits that this thread will not come to soon: wake a sleeping thread, or ask for a new one. */

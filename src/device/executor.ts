@@ -24,12 +24,8 @@ const SESSION_BUSY = 2;
 /** A session's number: its slot below, a serial above, so that a number from before is recognised as stale. */
 const SESSION_SLOT_BITS = 12;
 
-/**
- * Nanoseconds that a request takes per byte, by level, as the device guesses before it starts. It only decides
- * whether to hand work to another thread, so an order of magnitude is enough.
- */
-const COMPRESS_COST = [0.5, 3, 4, 4, 11, 13, 16, 22, 40, 50, 150, 200, 250];
-const DECOMPRESS_COST = 3;
+/** About how many nanoseconds a compressed byte takes to decompress, with any engine. */
+const DECOMPRESS_NS_PER_BYTE = 5;
 
 /**
  * Executes requests for one engine thread. `run` gets the private copy of a submission, checks every field, and
@@ -66,9 +62,11 @@ export class Executor {
   estimate(entry: Int32Array): number {
     const head = entry[WORD_OPCODE]!;
     const length = entry[WORD_SOURCE_LENGTH]! >>> 0;
-    if ((head & 0xff) === OPCODE.compress)
-      return (length * (COMPRESS_COST[(head >>> 16) & 0xff] ?? 50)) / 1000;
-    return (length * DECOMPRESS_COST) / 1000;
+    const nsPerByte =
+      (head & 0xff) === OPCODE.compress
+        ? this.registry.nsPerByte((head >>> 16) & 0xff)
+        : DECOMPRESS_NS_PER_BYTE;
+    return (length * nsPerByte) / 1000;
   }
 
   /** Executes a submission on behalf of an address space. */

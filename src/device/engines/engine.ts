@@ -37,8 +37,10 @@ export type Outcome = (typeof STATUS)[keyof typeof STATUS];
 
 /** What an engine can do, as data: the device chooses by it and lists it. */
 export interface EngineCapabilities {
-  /** Levels that it compresses at; absent when it does not compress. */
-  levels?: { min: number; max: number };
+  /** Levels that it compresses at. */
+  levels: { min: number; max: number };
+  /** About how many nanoseconds it takes for a byte, by level: what the device schedules by. */
+  nsPerByte: readonly number[];
   /** Whether it can end a piece of a longer stream on a byte. */
   pieces: boolean;
   /** Whether it decompresses a whole stream in one request. */

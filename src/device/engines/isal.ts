@@ -83,7 +83,13 @@ class IsalEngine implements Engine {
   readonly name = 'isa-l';
   readonly library: string;
   readonly version: string;
-  readonly capabilities = { levels: { min: 1, max: 3 }, pieces: true, decompress: true, streams: true };
+  readonly capabilities = {
+    levels: { min: 1, max: 3 },
+    nsPerByte: [0, 4, 5, 5],
+    pieces: true,
+    decompress: true,
+    streams: true,
+  };
   readonly #f: Functions;
   readonly #deflate: Mapping;
   readonly #inflate: Mapping;

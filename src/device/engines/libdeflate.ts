@@ -93,6 +93,7 @@ class LibdeflateEngine implements Engine {
     this.#pieces = zlib && new PieceMaker(zlib);
     this.capabilities = {
       levels: { min: 0, max: 12 },
+      nsPerByte: [0.5, 8, 10, 10, 11, 13, 16, 22, 40, 50, 150, 200, 250],
       pieces: this.#pieces !== undefined,
       decompress: true,
       streams: false,

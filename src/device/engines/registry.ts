@@ -57,7 +57,7 @@ export class EngineRegistry {
     };
     const compresses = (level: number) => (engine: Engine) => {
       const { levels } = engine.capabilities;
-      return levels !== undefined && level >= levels.min && level <= levels.max;
+      return level >= levels.min && level <= levels.max;
     };
     for (let level = 0; level <= MAX_LEVEL; level++) {
       const order = level > 0 && level <= LOW_LEVELS ? COMPRESS_ORDER.low : COMPRESS_ORDER.high;
@@ -76,6 +76,11 @@ export class EngineRegistry {
     if (request.piece) return this.#pieces[request.level];
     const choice = request.sourceLength < SMALL_BYTES ? this.#compressSmall : this.#compress;
     return choice[request.level];
+  }
+
+  /** About how many nanoseconds a byte takes to compress at a level. */
+  nsPerByte(level: number): number {
+    return this.#compress[level]?.capabilities.nsPerByte[level] ?? 0;
   }
 
   /** The highest level that some engine compresses at, or -1. */
@@ -108,13 +113,11 @@ function selfTest(engine: Engine): boolean {
     request.capacity = 4096;
     request.source = memory.address;
     const { levels, decompress } = engine.capabilities;
-    if (levels) {
-      memory.bytes.set(text);
-      request.sourceLength = text.length;
-      request.level = Math.max(1, levels.min);
-      if (engine.compress(request) !== STATUS.ok) return false;
-      if (!inflateRawSync(out.subarray(0, request.produced)).equals(text)) return false;
-    }
+    memory.bytes.set(text);
+    request.sourceLength = text.length;
+    request.level = Math.max(1, levels.min);
+    if (engine.compress(request) !== STATUS.ok) return false;
+    if (!inflateRawSync(out.subarray(0, request.produced)).equals(text)) return false;
     if (decompress) {
       const packed = deflateRawSync(text);
       memory.bytes.set(packed);

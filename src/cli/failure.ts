@@ -1,0 +1,41 @@
+import { getSystemErrorMap } from 'node:util';
+
+/** Exit codes, as gzip has them. */
+export const EXIT = { ok: 0, error: 1, warning: 2 } as const;
+
+/** Ends one file's work, or the command, with a message for the user. */
+export class Failure extends Error {
+  /** EXIT.error, or EXIT.warning for a file that was left alone on purpose. */
+  readonly exitCode: number;
+  /** The file it is about, where that is not the input in hand. */
+  readonly subject: string | undefined;
+
+  constructor(message: string, context: { exitCode?: number; subject?: string; cause?: unknown } = {}) {
+    super(message, { cause: context.cause });
+    this.exitCode = context.exitCode ?? EXIT.error;
+    this.subject = context.subject;
+  }
+}
+
+/** The reader of our standard output has gone: there is nobody to tell. */
+export class BrokenPipe extends Error {}
+
+/** What went wrong, as one line: the system's words for a system error, else the error's own message. */
+export function describe(error: unknown): string {
+  const { errno } = error as NodeJS.ErrnoException;
+  if (errno !== undefined && !(error instanceof Failure)) {
+    const known = getSystemErrorMap().get(errno);
+    if (known) return known[1];
+  }
+  return firstLine(error instanceof Error ? error.message : String(error));
+}
+
+function firstLine(text: string): string {
+  const end = text.indexOf('\n');
+  return end < 0 ? text : text.slice(0, end);
+}
+
+/** The system's code of an error (`ENOENT`...), or undefined. */
+export function errorCode(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}

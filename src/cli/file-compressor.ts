@@ -1,0 +1,143 @@
+import { ALGORITHM, type CompressionAlgorithm } from '../abi/algorithms.js';
+import { OPCODE, SQE_FLAG } from '../abi/queue.js';
+import type { Accelerator } from '../accelerator/accelerator.js';
+import { PIECE_BYTES } from '../algorithms/compression.js';
+import { type GzipHeader, StreamTrailer, streamHeader } from '../algorithms/framing.js';
+import { Channel, together } from './channel.js';
+import { type Outcome, RequestQueue, type Slot } from './request-queue.js';
+import type { Sink } from './sink.js';
+import type { Source } from './source.js';
+
+/** Room for the worst case: stored blocks and a sync marker. */
+const OUTPUT_BYTES = PIECE_BYTES + PIECE_BYTES / 8 + 256;
+/** Pieces for each engine thread: one in work, one queued behind it, and one being read or written. */
+const SLOTS_PER_THREAD = 4;
+const MIN_SLOTS = 8;
+const MAX_SLOTS = 96;
+
+/** The checksum that the trailer of each format wants. */
+const CHECKSUM_FLAG = { gzip: SQE_FLAG.crc32, deflate: SQE_FLAG.adler32, 'deflate-raw': 0 } as const;
+
+/** One piece on its way from the source to the sink. */
+interface Piece {
+  input: Slot;
+  output: Slot;
+  length: number;
+  outcome: Promise<Outcome> | undefined;
+}
+
+export interface FileCompression {
+  algorithm: CompressionAlgorithm;
+  level: number;
+  header: GzipHeader;
+}
+
+/**
+ * Compresses files of any size in bounded memory: reads pieces straight into device memory, has several in work at
+ * once and writes their outputs, in order, from where the engines left them. Each file is one standard stream.
+ */
+export class FileCompressor {
+  readonly #queue: RequestQueue;
+  readonly #pieces: Piece[];
+
+  private constructor(queue: RequestQueue, pieces: Piece[]) {
+    this.#queue = queue;
+    this.#pieces = pieces;
+  }
+
+  static async create(accelerator: Accelerator): Promise<FileCompressor> {
+    const queue = await RequestQueue.create(accelerator);
+    const threads = accelerator.devices()[0]!.maxThreads;
+    const count = Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, SLOTS_PER_THREAD * threads));
+    const inputs = await queue.reserve(count, PIECE_BYTES);
+    const outputs = await queue.reserve(count, OUTPUT_BYTES);
+    const pieces = inputs.map((input, index) => ({
+      input,
+      output: outputs[index]!,
+      length: 0,
+      outcome: undefined,
+    }));
+    return new FileCompressor(queue, pieces);
+  }
+
+  /** Compresses what the source has left. After an error the compressor cannot be used again. */
+  async run(source: Source, sink: Sink, compression: FileCompression): Promise<void> {
+    const free = new Channel<Piece>(this.#pieces);
+    const started = new Channel<Piece>();
+    await together(
+      [this.#read(source, compression, free, started), this.#write(sink, compression, started, free)],
+      [free, started],
+    );
+  }
+
+  async #read(
+    source: Source,
+    compression: FileCompression,
+    free: Channel<Piece>,
+    started: Channel<Piece>,
+  ): Promise<void> {
+    // A piece is held back until it is known whether it is the last: that one ends the stream.
+    let held: Piece | undefined;
+    for (;;) {
+      const piece = (await free.take())!;
+      piece.length = await source.fill(piece.input.buffer);
+      const isEnd = piece.length < PIECE_BYTES;
+      if (held) {
+        const isLast = isEnd && piece.length === 0;
+        this.#start(held, compression, isLast, started);
+        if (isLast) break;
+      }
+      if (isEnd) {
+        this.#start(piece, compression, true, started);
+        break;
+      }
+      held = piece;
+    }
+    started.close();
+  }
+
+  #start(piece: Piece, compression: FileCompression, last: boolean, started: Channel<Piece>): void {
+    piece.outcome = this.#queue.run({
+      operation: OPCODE.compress,
+      algorithm: ALGORITHM['deflate-raw'],
+      level: compression.level,
+      flags: (last ? 0 : SQE_FLAG.piece) | CHECKSUM_FLAG[compression.algorithm],
+      source: piece.input.address,
+      sourceLength: piece.length,
+      destination: piece.output.address,
+      capacity: OUTPUT_BYTES,
+    });
+    // Its failure is met when its turn comes; until then it is no unhandled one.
+    piece.outcome.catch(() => {});
+    started.put(piece);
+  }
+
+  async #write(
+    sink: Sink,
+    { algorithm, level, header }: FileCompression,
+    started: Channel<Piece>,
+    free: Channel<Piece>,
+  ): Promise<void> {
+    const trailer = new StreamTrailer(algorithm);
+    let parts: Uint8Array[] = [streamHeader(algorithm, level, header)];
+    let writing: Promise<void> = Promise.resolve();
+    for (;;) {
+      const piece = await started.take();
+      if (!piece) break;
+      const { produced, result } = await piece.outcome!;
+      trailer.add(result, piece.length);
+      parts.push(piece.output.buffer.subarray(0, produced));
+      await writing;
+      writing = sink.write(parts).then(() => free.put(piece));
+      // Its failure is met when the next piece is there.
+      writing.catch(() => {});
+      parts = [];
+    }
+    await writing;
+    await sink.write([...parts, trailer.bytes()]);
+  }
+
+  async release(): Promise<void> {
+    await this.#queue.release();
+  }
+}

@@ -1,0 +1,87 @@
+import { type BigIntStats, closeSync, fstatSync, lstatSync, openSync, statSync } from 'node:fs';
+import { EXIT, errorCode, Failure } from './failure.js';
+import { Source } from './source.js';
+
+export const STDIN_FD = 0;
+
+/** A file to be read. */
+export interface Input {
+  /** As the user knows it. */
+  name: string;
+  /** Undefined for the standard input. */
+  path: string | undefined;
+  stats: BigIntStats;
+  source: Source;
+}
+
+export interface InputRules {
+  /** Reads through symbolic links, and from things that are no regular files. */
+  follow: boolean;
+  /** Takes a file that has other names, too. */
+  allowLinks: boolean;
+  /** Tried behind a name that does not exist. */
+  suffix: string | undefined;
+}
+
+export function openStdin(): Input {
+  return {
+    name: 'stdin',
+    path: undefined,
+    stats: fstatSync(STDIN_FD, { bigint: true }),
+    source: new Source(STDIN_FD),
+  };
+}
+
+/**
+ * Opens a file.
+ * @throws Failure for what the rules leave out
+ */
+export function openInput(name: string, rules: InputRules): Input {
+  const path = existing(name, rules.suffix);
+  const known = lstatSync(path, { bigint: true });
+  if (known.isSymbolicLink() && !rules.follow) {
+    throw new Failure('is a symbolic link (-f or -c follows it)', { subject: path });
+  }
+  // A pipe without a writer would be waited for, so its kind is looked at first.
+  checkKind(statSync(path, { bigint: true }), path, rules);
+  const fd = openSync(path, 'r');
+  try {
+    const stats = fstatSync(fd, { bigint: true });
+    checkKind(stats, path, rules);
+    return { name: path, path, stats, source: new Source(fd) };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** The name, or the name with the suffix where only that exists. */
+function existing(name: string, suffix: string | undefined): string {
+  if (suffix === undefined || name.endsWith(suffix)) return name;
+  try {
+    lstatSync(name);
+  } catch (error) {
+    const longer = name + suffix;
+    if (errorCode(error) === 'ENOENT' && lstatSync(longer, { throwIfNoEntry: false })) return longer;
+  }
+  return name;
+}
+
+function checkKind(stats: BigIntStats, subject: string, rules: InputRules): void {
+  const exitCode = EXIT.warning;
+  if (stats.isDirectory()) throw new Failure('is a directory -- ignored', { subject, exitCode });
+  if (!stats.isFile() && !rules.follow) {
+    throw new Failure('is not a regular file -- ignored (-f or -c reads it)', { subject, exitCode });
+  }
+  if (stats.isFile() && stats.nlink > 1n && !rules.allowLinks) {
+    const others = `${stats.nlink - 1n} other ${stats.nlink === 2n ? 'link' : 'links'}`;
+    throw new Failure(`has ${others} -- ignored (-f or -k compresses it)`, { subject, exitCode });
+  }
+}
+
+/** Closes the file, once nobody reads it any more. The standard input stays open. */
+export async function closeInput(input: Input): Promise<void> {
+  if (input.path === undefined) return;
+  await input.source.settled();
+  closeSync(input.source.fd);
+}

@@ -1,0 +1,58 @@
+import { read } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorCode } from './failure.js';
+
+/** How long to leave a descriptor alone that another process has made non-blocking. */
+const AGAIN_MS = 2;
+
+/** Bytes from a descriptor, read straight into device memory. */
+export class Source {
+  readonly fd: number;
+  /** Bytes read so far. */
+  count = 0;
+  #reading: Promise<number> = Promise.resolve(0);
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** Reads what is there, as much as fits; 0 at the end. */
+  async read(buffer: Uint8Array): Promise<number> {
+    for (;;) {
+      try {
+        this.#reading = readOnce(this.fd, buffer);
+        const length = await this.#reading;
+        this.count += length;
+        return length;
+      } catch (error) {
+        if (errorCode(error) !== 'EAGAIN') throw error;
+        await sleep(AGAIN_MS);
+      }
+    }
+  }
+
+  /** Reads until the buffer is full or the end is reached. */
+  async fill(buffer: Uint8Array): Promise<number> {
+    let filled = 0;
+    while (filled < buffer.length) {
+      const length = await this.read(filled === 0 ? buffer : buffer.subarray(filled));
+      if (length === 0) break;
+      filled += length;
+    }
+    return filled;
+  }
+
+  /** Resolves when nobody reads any more: a descriptor closed earlier could be somebody else's by then. */
+  async settled(): Promise<void> {
+    await this.#reading.catch(() => {});
+  }
+}
+
+function readOnce(fd: number, buffer: Uint8Array): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, buffer, 0, buffer.length, null, (error, length) => {
+      if (error) reject(error);
+      else resolve(length);
+    });
+  });
+}
