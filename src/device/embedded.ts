@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { DeviceLostError } from '../errors.js';
-import { closeFds, signalEventfd } from '../sys/fd.js';
+import { closeFds, duplicateFd, signalEventfd } from '../sys/fd.js';
 import { checkPlatform } from '../sys/libc.js';
 import { createSocketPair } from '../sys/socket.js';
 import type { DeviceOptions } from './device.js';
@@ -37,8 +37,12 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
     execArgv: [],
   });
   let socketClosed = false;
+  let failure: Error | undefined;
   worker.on('message', (message) => {
     if (message === 'socket-closed') socketClosed = true;
+  });
+  worker.on('error', (error) => {
+    failure = error;
   });
   const ended = new Promise<void>((resolve) => {
     worker.once('exit', () => {
@@ -47,30 +51,46 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
       resolve();
     });
   });
-  let answer: EmbeddedReady;
+  let wakeFd: number;
   try {
-    const [first] = (await Promise.race([
+    const [answer] = (await Promise.race([
       once(worker, 'message'),
-      ended.then(() => [new Error('the device thread ended while starting')]),
+      ended.then(() => [failure ?? new Error('the device thread ended while starting')]),
     ])) as [EmbeddedReady | Error];
-    if (first instanceof Error) throw first;
-    answer = first;
+    if (answer instanceof Error) throw answer;
+    wakeFd = duplicateFd(answer.wakeFd);
   } catch (cause) {
     closeFds([client]);
     void worker.terminate();
     throw new DeviceLostError('the embedded accelerator did not start', { cause });
   }
-  // An open accelerator with nothing in flight does not keep the process alive; and at its end no thread may sleep on.
+  // An open accelerator with nothing in flight does not keep the process alive.
   worker.unref();
   const hangUp = (): void => {
     Atomics.store(new Int32Array(lifeline), 0, 1);
-    signalEventfd(answer.wakeFd);
+    signalEventfd(wakeFd);
   };
+  atExit(hangUp);
+  void ended.then(() => {
+    hangUps.delete(hangUp);
+    closeFds([wakeFd]);
+  });
   const end = (): Promise<void> => {
     worker.ref();
     return ended;
   };
-  process.on('exit', hangUp);
-  void ended.then(() => process.off('exit', hangUp));
   return { socket: client, nudge: () => worker.postMessage('nudge'), ended, end };
+}
+
+/** What wakes the engine threads of each open device when the process ends: it waits for threads that sleep. */
+const hangUps = new Set<() => void>();
+let listening = false;
+
+function atExit(hangUp: () => void): void {
+  hangUps.add(hangUp);
+  if (listening) return;
+  listening = true;
+  process.once('exit', () => {
+    for (const each of hangUps) each();
+  });
 }

@@ -31,7 +31,7 @@ export type EngineMessage = 'ready' | 'need-thread' | 'idle';
  * How long one sleep lasts at most. The thread sleeps in the kernel, not on its event loop, and while it sleeps it
  * cannot be terminated: this is how late it may notice.
  */
-const SLEEP_MS = 250;
+const SLEEP_MS = 100;
 
 const data = workerData as EngineWorkerData;
 const state = new DeviceState(data.shape, data.state);
