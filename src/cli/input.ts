@@ -24,12 +24,8 @@ export interface InputRules {
 }
 
 export function openStdin(): Input {
-  return {
-    name: 'stdin',
-    path: undefined,
-    stats: fstatSync(STDIN_FD, { bigint: true }),
-    source: new Source(STDIN_FD),
-  };
+  const stats = fstatSync(STDIN_FD, { bigint: true });
+  return { name: 'stdin', path: undefined, stats, source: new Source(STDIN_FD, !stats.isFile()) };
 }
 
 /**
@@ -48,7 +44,7 @@ export function openInput(name: string, rules: InputRules): Input {
   try {
     const stats = fstatSync(fd, { bigint: true });
     checkKind(stats, path, rules);
-    return { name: path, path, stats, source: new Source(fd) };
+    return { name: path, path, stats, source: new Source(fd, !stats.isFile()) };
   } catch (error) {
     closeSync(fd);
     throw error;

@@ -5,6 +5,7 @@ const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
 const temporaries = new Set<string>();
 const beforeExit = new Set<() => void>();
+let blocking = 0;
 
 /** Removes temporary files and exits when a signal asks this process to end. */
 export function handleSignals(): void {
@@ -12,6 +13,11 @@ export function handleSignals(): void {
     process.on(signal, () => {
       for (const run of beforeExit) run();
       for (const path of temporaries) removeQuietly(path);
+      if (blocking > 0) {
+        // A thread that writes to a full pipe keeps exit() waiting; the signal itself does not wait for it.
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+      }
       process.exit(code);
     });
   }
@@ -27,6 +33,16 @@ export function removeOnSignal(path: string): () => void {
 export function onSignal(run: () => void): () => void {
   beforeExit.add(run);
   return () => beforeExit.delete(run);
+}
+
+/** Marks work that may keep a thread blocked for as long as it lasts. */
+export async function whileBlocking<T>(work: Promise<T>): Promise<T> {
+  blocking++;
+  try {
+    return await work;
+  } finally {
+    blocking--;
+  }
 }
 
 export function removeQuietly(path: string): void {

@@ -1,39 +1,58 @@
 import type { Accelerator } from '../accelerator/accelerator.js';
+import { Failure } from './failure.js';
 import type { FileCompressor } from './file-compressor.js';
 import type { FileDecompressor } from './file-decompressor.js';
+
+/** No file can be worked on, neither this one nor the next. */
+export class Unavailable extends Failure {}
 
 /** The accelerator, opened in the background, with what compresses and decompresses files on it, made once wanted. */
 export class Machinery {
   readonly #opening: Promise<Accelerator>;
-  #compressor: Promise<FileCompressor> | undefined;
-  #decompressor: Promise<FileDecompressor> | undefined;
+  #compressor: FileCompressor | undefined;
+  #decompressor: FileDecompressor | undefined;
 
-  constructor() {
-    this.#opening = import('../accelerator/open.js').then(({ open }) => open());
+  /** @param opened by default, one of its own that is opened now */
+  constructor(opened?: Accelerator) {
+    this.#opening = opened
+      ? Promise.resolve(opened)
+      : import('../accelerator/open.js').then(({ open }) => open());
     // Whoever first wants it meets the error.
     this.#opening.catch(() => {});
   }
 
-  accelerator(): Promise<Accelerator> {
-    return this.#opening;
+  /** @throws Unavailable where there is no accelerator */
+  async accelerator(): Promise<Accelerator> {
+    try {
+      return await this.#opening;
+    } catch (cause) {
+      throw new Unavailable((cause as Error).message, { cause });
+    }
   }
 
-  compressor(): Promise<FileCompressor> {
-    this.#compressor ??= this.#make(() => import('./file-compressor.js'), 'FileCompressor');
+  /** @throws Unavailable also where the device has no such level */
+  async compressor(level: number): Promise<FileCompressor> {
+    const [{ FileCompressor }, accelerator] = await Promise.all([
+      import('./file-compressor.js'),
+      this.accelerator(),
+    ]);
+    const { min, max } = accelerator.devices()[0]!.levels;
+    if (level < min || level > max) {
+      throw new Unavailable(
+        `there is no level ${level} here; there are ${min} to ${max} (10 to 12 need libdeflate: apt-get install libdeflate0)`,
+      );
+    }
+    this.#compressor ??= await FileCompressor.create(accelerator);
     return this.#compressor;
   }
 
-  decompressor(): Promise<FileDecompressor> {
-    this.#decompressor ??= this.#make(() => import('./file-decompressor.js'), 'FileDecompressor');
+  async decompressor(): Promise<FileDecompressor> {
+    const [{ FileDecompressor }, accelerator] = await Promise.all([
+      import('./file-decompressor.js'),
+      this.accelerator(),
+    ]);
+    this.#decompressor ??= await FileDecompressor.create(accelerator);
     return this.#decompressor;
-  }
-
-  async #make<K extends string, T>(
-    load: () => Promise<Record<K, { create(accelerator: Accelerator): Promise<T> }>>,
-    name: K,
-  ): Promise<T> {
-    const [module, accelerator] = await Promise.all([load(), this.#opening]);
-    return module[name].create(accelerator);
   }
 
   /** After an error nothing that was in use is used again: something of it may still be in flight. */
@@ -41,6 +60,6 @@ export class Machinery {
     const used = [this.#compressor, this.#decompressor];
     this.#compressor = undefined;
     this.#decompressor = undefined;
-    for (const each of used) await (await each?.catch(() => undefined))?.release().catch(() => {});
+    for (const each of used) await each?.release().catch(() => {});
   }
 }

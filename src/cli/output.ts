@@ -112,7 +112,10 @@ export class OutputFile {
 }
 
 export function alreadyExists(path: string): Failure {
-  return new Failure('already exists -- not overwritten (-f overwrites)', { subject: path, exitCode: EXIT.warning });
+  return new Failure('already exists -- not overwritten (-f overwrites)', {
+    subject: path,
+    exitCode: EXIT.warning,
+  });
 }
 
 /** Whether an output of this name exists, and is something to be written to rather than replaced: a device, a pipe. */

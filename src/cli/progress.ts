@@ -34,7 +34,7 @@ export class Progress {
       const elapsedMs = performance.now() - since;
       if (elapsedMs < DELAY_MS) return;
       this.#shown = true;
-      const line = progressLine(work, elapsedMs / 1000).slice(0, (process.stderr.columns || 80) - 1);
+      const line = progressLine(work, elapsedMs / 1000, (process.stderr.columns || 80) - 1);
       process.stderr.write(`${CLEAR_LINE}${line}`);
     }, EVERY_MS);
     this.#timer.unref();
@@ -48,7 +48,8 @@ export class Progress {
   }
 }
 
-export function progressLine({ name, done, total }: Progressing, seconds: number): string {
+/** Fits the columns there are: the name is what gives way. */
+function progressLine({ name, done, total }: Progressing, seconds: number, columns: number): string {
   const bytes = done();
   const rate = bytes / seconds;
   const parts = [formatBytes(bytes)];
@@ -59,10 +60,13 @@ export function progressLine({ name, done, total }: Progressing, seconds: number
   }
   parts.push(`${(rate / 1e6).toFixed(0)} MB/s`);
   if (total > bytes && rate > 0) parts.push(`ETA ${formatSeconds((total - bytes) / rate)}`);
-  return `${name}  ${parts.join('  ')}`;
+  const facts = parts.join('  ');
+  const room = columns - facts.length - 2;
+  const shown = name.length <= room ? name : `...${name.slice(name.length - Math.max(0, room - 3))}`;
+  return `${shown}  ${facts}`.slice(0, columns);
 }
 
-export function formatBytes(bytes: number): string {
+function formatBytes(bytes: number): string {
   if (bytes < 1e6) return `${(bytes / 1e3).toFixed(0)} kB`;
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
 }

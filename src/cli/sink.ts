@@ -1,6 +1,7 @@
-import { writev } from 'node:fs';
+import { fstatSync, writev } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BrokenPipe, describe, errorCode, Failure } from './failure.js';
+import { whileBlocking } from './interruption.js';
 
 /** How long to leave a descriptor alone that another process has made non-blocking. */
 const AGAIN_MS = 2;
@@ -11,12 +12,15 @@ export class Sink {
   count = 0;
   readonly #fd: number | undefined;
   readonly #name: string;
+  /** Whether its reader may let us wait: a pipe, a terminal. */
+  readonly #mayBlock: boolean;
   #writing: Promise<number> = Promise.resolve(0);
 
   /** @param name stands in messages */
   constructor(fd: number | undefined, name: string) {
     this.#fd = fd;
     this.#name = name;
+    this.#mayBlock = fd !== undefined && !fstatSync(fd).isFile();
   }
 
   /** Writes all of it, in order. The buffers may be used again when the promise is settled. */
@@ -32,7 +36,7 @@ export class Sink {
   async #writeSome(fd: number, parts: Uint8Array[]): Promise<number> {
     try {
       this.#writing = writeOnce(fd, parts);
-      return await this.#writing;
+      return await (this.#mayBlock ? whileBlocking(this.#writing) : this.#writing);
     } catch (error) {
       if (errorCode(error) === 'EAGAIN') {
         await sleep(AGAIN_MS);

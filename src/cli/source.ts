@@ -10,16 +10,20 @@ export class Source {
   readonly fd: number;
   /** Bytes read so far. */
   count = 0;
+  readonly #mayBlock: boolean;
   #reading: Promise<number> = Promise.resolve(0);
 
-  constructor(fd: number) {
+  /** @param mayBlock set for a pipe or a terminal, which may have nothing to read for a long time */
+  constructor(fd: number, mayBlock: boolean) {
     this.fd = fd;
+    this.#mayBlock = mayBlock;
   }
 
   /** Reads what is there, as much as fits; 0 at the end. */
   async read(buffer: Uint8Array): Promise<number> {
     for (;;) {
       try {
+        if (this.#mayBlock) await untilReadable(this.fd);
         this.#reading = readOnce(this.fd, buffer);
         const length = await this.#reading;
         this.count += length;
@@ -46,6 +50,19 @@ export class Source {
   async settled(): Promise<void> {
     await this.#reading.catch(() => {});
   }
+}
+
+/** A read that blocks its thread would keep the process from ending: it starts when there is something to read. */
+async function untilReadable(fd: number): Promise<void> {
+  const { waitReadable } = await import('../sys/fd.js');
+  if (waitReadable(fd, 0)) return;
+  const { watch } = await import('../sys/libc.js');
+  await new Promise<void>((resolve) => {
+    const watching = watch(fd, 'readable', () => {
+      watching.close();
+      resolve();
+    });
+  });
 }
 
 function readOnce(fd: number, buffer: Uint8Array): Promise<number> {

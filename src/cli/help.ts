@@ -1,0 +1,92 @@
+/** The words of `--help`. */
+
+const ENVIRONMENT = `environment:
+  WARPDRIVE_DEVICE           the device to open (embedded)
+  WARPDRIVE_ENGINES          the most engine threads (as many as processors)
+  WARPDRIVE_DISABLE_ENGINES  engines not to use, with commas: isa-l,libdeflate,zlib,node
+  WARPDRIVE_SPIN_US          how long an idle engine polls before it sleeps (100)
+`;
+
+export const OVERVIEW = `usage: warpdrive COMMAND [OPTIONS]
+
+commands:
+  compress [FILES]     compress files, or standard input to standard output
+  decompress [FILES]   decompress them
+  devices [--json]     list devices and their engines
+  bench SUITE          measure this machine
+  demo                 show what it does here, in a few seconds
+  help COMMAND         tell more about a command
+
+options:
+  -h, --help           this text
+  -V, --version        the version
+
+${ENVIRONMENT}
+exit codes: 0 done, 1 error, 2 warning
+`;
+
+const FILE_OPTIONS = `  -c, --stdout         write to standard output, keep the files
+  -f, --force          overwrite, follow links, use terminals
+  -k, --keep           keep the input files
+  -o, --output FILE    write to FILE; "-" is standard output
+  -q, --quiet          no warnings, no progress
+  -S, --suffix .SUF    the suffix instead of .gz, .zz or .deflate
+  -v, --verbose        tell about each file
+  -a, --algorithm NAME gzip (by default), deflate or deflate-raw
+  -h, --help           this text
+`;
+
+const EXIT_CODES =
+  'exit codes: 0 done, 1 error, 2 warning (a file was skipped, or garbage follows its end)\n';
+
+const HELP: Record<string, string> = {
+  compress: `usage: warpdrive compress [OPTIONS] [FILES]
+
+Compresses each FILE to FILE.gz and removes FILE. Without FILES, or for "-", compresses
+standard input to standard output.
+
+options:
+  -1 .. -9             fast to best (by default 6); --fast is -1, --best is -9
+      --level N        0 (stored) to 12; beyond 9 where libdeflate is there
+  -n, --no-name        store neither name nor time in the gzip header
+  -d, --decompress     decompress instead
+  -t, --test           check compressed files, write nothing
+${FILE_OPTIONS}
+${ENVIRONMENT}
+${EXIT_CODES}`,
+  decompress: `usage: warpdrive decompress [OPTIONS] [FILES]
+
+Decompresses each FILE.gz to FILE and removes FILE.gz. Without FILES, or for "-",
+decompresses standard input to standard output. With -c -f, what is not gzip is copied.
+
+options:
+  -t, --test           check compressed files, write nothing
+${FILE_OPTIONS}
+${ENVIRONMENT}
+${EXIT_CODES}`,
+  devices: `usage: warpdrive devices [--json]
+
+Lists each device with its queues and engines, and why an engine is absent.
+
+${ENVIRONMENT}`,
+  bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
+
+Measures this machine. Suites: latency, throughput, syscalls, memory, starvation, idle, all.
+
+${ENVIRONMENT}`,
+  demo: `usage: warpdrive demo
+
+Compresses real text from this machine, as small requests and as files, next to node:zlib,
+checks every byte, and prints what it took. Needs no arguments and about ten seconds.
+
+${ENVIRONMENT}`,
+  help: `usage: warpdrive help COMMAND
+
+Tells about a command.
+`,
+};
+
+/** The help text of a command. */
+export function helpFor(command: string): string {
+  return HELP[command] ?? OVERVIEW;
+}

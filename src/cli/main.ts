@@ -1,0 +1,64 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { describe, EXIT } from './failure.js';
+import { nearest } from './nearest.js';
+
+/** The command line `warpdrive`: finds the command, and loads nothing that another one needs. */
+
+type Command = (args: string[]) => Promise<number>;
+
+const COMMANDS: Record<string, Command> = {
+  compress: async (args) => (await import('./compress.js')).runCompress('compress', args),
+  decompress: async (args) => (await import('./compress.js')).runCompress('decompress', args),
+  devices: async (args) => (await import('./devices.js')).runDevices(args),
+  bench: async (args) => (await import('./bench.js')).runBenchCommand(args),
+  demo: async (args) => (await import('./demo.js')).runDemo(args),
+  help: runHelp,
+};
+
+async function runHelp([name]: string[]): Promise<number> {
+  const { helpFor, OVERVIEW } = await import('./help.js');
+  if (name !== undefined && !Object.hasOwn(COMMANDS, name)) return unknown('command', name);
+  process.stdout.write(name === undefined ? OVERVIEW : helpFor(name));
+  return EXIT.ok;
+}
+
+function unknown(kind: string, word: string): number {
+  const candidates = kind === 'command' ? Object.keys(COMMANDS) : ['--help', '--version'];
+  const guess = nearest(word, candidates);
+  const hint = guess ? `did you mean "${guess}"?` : '"warpdrive --help" lists what there is';
+  process.stderr.write(`warpdrive: unknown ${kind} ${word}; ${hint}\n`);
+  return EXIT.error;
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+async function main([first, ...rest]: string[]): Promise<number> {
+  if (first === undefined) {
+    process.stderr.write((await import('./help.js')).OVERVIEW);
+    return EXIT.error;
+  }
+  if (first === '--help' || first === '-h') return runHelp(rest);
+  if (first === '--version' || first === '-V') {
+    process.stdout.write(`warpdrive ${version()}\n`);
+    return EXIT.ok;
+  }
+  if (first.startsWith('-')) return unknown('option', first);
+  if (!Object.hasOwn(COMMANDS, first)) return unknown('command', first);
+  return COMMANDS[first]!(rest);
+}
+
+// Whoever reads our output may stop at any time.
+process.stdout.on('error', () => process.exit(EXIT.error));
+
+// Once a command has resolved there is nothing to wait for: leaving at once spares the time to close the device.
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    process.stderr.write(`warpdrive: ${describe(error)}\n`);
+    process.exit(EXIT.error);
+  },
+);

@@ -1,0 +1,188 @@
+import { lstatSync, openSync, statSync, unlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import { isatty } from 'node:tty';
+import type { GzipHeader } from '../algorithms/framing.js';
+import type { CompressArguments } from './arguments.js';
+import { askYesNo } from './ask.js';
+import { describe, EXIT, Failure } from './failure.js';
+import type { Trailing } from './file-decompressor.js';
+import { closeInput, type Input, openInput, openStdin } from './input.js';
+import type { Machinery } from './machinery.js';
+import { withoutSuffix } from './names.js';
+import { alreadyExists, isSpecial, OutputFile } from './output.js';
+import type { Progress } from './progress.js';
+import type { Report } from './report.js';
+import { Sink } from './sink.js';
+
+export const STDOUT_FD = 1;
+const MAX_HEADER_TIME = 0xffffffff;
+
+/** What all files of one command share. */
+export interface TaskContext {
+  args: CompressArguments;
+  machinery: Machinery;
+  progress: Progress;
+  report: Report;
+}
+
+/** Where the result goes. */
+interface Target {
+  sink: Sink;
+  /** A file that has to be committed or discarded. */
+  file: OutputFile | undefined;
+  name: string;
+}
+
+/**
+ * Compresses, decompresses or tests one file, as the arguments say; `-` is the standard input. Rejects with what went
+ * wrong, and leaves no part of an output behind then.
+ */
+export async function runTask(name: string, context: TaskContext): Promise<void> {
+  const { args, machinery } = context;
+  checkTerminals(name, args);
+  const outputPath = name === '-' ? args.output : chooseOutput(name, args);
+  const input = name === '-' ? openStdin() : open(name, args);
+  let target: Target | undefined;
+  try {
+    target = openTarget(input, outputPath, args);
+    const trailing = await transform(input, target.sink, context);
+    target.file?.commit(input.stats.isFile() ? input.stats : undefined);
+    finish(input, target, trailing, context);
+  } catch (error) {
+    await machinery.discard();
+    if (target?.file) await target.file.discard();
+    if (error instanceof Failure && error.subject !== undefined) throw error;
+    throw error instanceof Error && 'errno' in error
+      ? new Failure(describe(error), { subject: input.name, cause: error })
+      : error;
+  } finally {
+    // A pipe may be read for as long as its other end is open: nobody waits for that.
+    if (input.stats.isFile()) await closeInput(input);
+  }
+}
+
+function checkTerminals(name: string, { decompress, test, force, stdout, output }: CompressArguments): void {
+  const toStdout = stdout || (name === '-' && output === undefined);
+  if (force) return;
+  if (decompress && name === '-' && isatty(0)) {
+    throw new Failure('compressed data not read from a terminal (-f reads it)', { subject: 'stdin' });
+  }
+  if (!decompress && !test && toStdout && isatty(STDOUT_FD)) {
+    throw new Failure('compressed data not written to a terminal (-f writes it)', { subject: 'stdout' });
+  }
+}
+
+/** The name of the output; undefined for the standard output, and where there is none. */
+function chooseOutput(name: string, args: CompressArguments): string | undefined {
+  const { suffix, algorithm, decompress } = args;
+  if (args.stdout || args.test) return undefined;
+  if (args.output !== undefined) return args.output;
+  const plain = withoutSuffix(name, suffix, algorithm);
+  if (!decompress) {
+    if (!name.endsWith(suffix) || args.force) return name + suffix;
+    throw new Failure(`already has the suffix ${suffix} -- unchanged`, {
+      subject: name,
+      exitCode: EXIT.warning,
+    });
+  }
+  if (plain !== undefined) return plain;
+  // `decompress x` finds `x.gz`; whether that exists is seen when it is opened.
+  if (!exists(name) && exists(name + suffix)) return name;
+  if (!exists(name)) return undefined;
+  throw new Failure('unknown suffix -- ignored (-c or -o takes it)', {
+    subject: name,
+    exitCode: EXIT.warning,
+  });
+}
+
+function exists(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function open(name: string, args: CompressArguments): Input {
+  return openInput(name, {
+    follow: args.force || args.stdout || args.test,
+    allowLinks: args.force || args.stdout || args.test || args.keep,
+    suffix: args.decompress ? args.suffix : undefined,
+  });
+}
+
+function openTarget(input: Input, path: string | undefined, args: CompressArguments): Target {
+  if (args.test) return { sink: new Sink(undefined, 'nothing'), file: undefined, name: 'nothing' };
+  if (path === undefined) {
+    return { sink: new Sink(STDOUT_FD, 'stdout'), file: undefined, name: 'stdout' };
+  }
+  if (isSpecial(path)) {
+    return { sink: new Sink(openSync(path, 'w'), path), file: undefined, name: path };
+  }
+  const known = statSync(path, { bigint: true, throwIfNoEntry: false });
+  if (known && known.dev === input.stats.dev && known.ino === input.stats.ino) {
+    throw new Failure('is the input as well as the output', { subject: path });
+  }
+  if (known?.isDirectory()) throw new Failure('is a directory', { subject: path });
+  const replace = args.force || (exists(path) && mayOverwrite(path));
+  const file = new OutputFile(path, replace);
+  return { sink: file.sink, file, name: path };
+}
+
+function mayOverwrite(path: string): boolean {
+  if (askYesNo(`warpdrive: ${path} already exists; overwrite it`)) return true;
+  throw alreadyExists(path);
+}
+
+/** The work itself. */
+async function transform(input: Input, sink: Sink, context: TaskContext): Promise<Trailing> {
+  const { args, machinery, progress } = context;
+  const { source, stats } = input;
+  const { algorithm, level } = args;
+  progress.start({
+    name: input.name,
+    done: () => source.count,
+    total: stats.isFile() ? Number(stats.size) : 0,
+  });
+  try {
+    if (args.decompress) {
+      const decompressor = await machinery.decompressor();
+      const passThrough = args.force && args.stdout && !args.test;
+      return await decompressor.run(source, sink, { algorithm, passThrough });
+    }
+    const compressor = await machinery.compressor(level);
+    await compressor.run(source, sink, { algorithm, level, header: header(input, args) });
+    return 'nothing';
+  } finally {
+    progress.stop();
+  }
+}
+
+/** What gzip stores: the name's bytes as they are, and the time where there is one that fits. */
+function header({ path, stats }: Input, { storeName }: CompressArguments): GzipHeader {
+  if (!storeName) return {};
+  const seconds = Number(stats.mtimeNs / 1_000_000_000n);
+  const hasTime = stats.isFile() && seconds > 0 && seconds <= MAX_HEADER_TIME;
+  return {
+    ...(path === undefined ? {} : { name: Buffer.from(basename(path)).toString('latin1') }),
+    ...(hasTime ? { mtime: seconds } : {}),
+  };
+}
+
+/** Removes the source if it is to be replaced, and tells. */
+function finish(input: Input, target: Target, trailing: Trailing, { args, report }: TaskContext): void {
+  const inPlace = target.file !== undefined && input.path !== undefined && input.stats.isFile();
+  let kept = args.keep || !inPlace;
+  if (trailing === 'garbage') {
+    report.warning(`${input.name}: decompression OK, trailing garbage ignored${kept ? '' : ', file kept'}`);
+    kept = true;
+  }
+  if (!kept) unlinkSync(input.path!);
+  if (args.verbose) report.line(`${input.name}:\t${summary(input, target, kept, args)}`);
+}
+
+function summary(input: Input, target: Target, kept: boolean, args: CompressArguments): string {
+  if (args.test) return ' OK';
+  const read = input.source.count;
+  const written = target.sink.count;
+  const [plain, packed] = args.decompress ? [written, read] : [read, written];
+  const saved = plain === 0 ? 0 : (100 * (plain - packed)) / plain;
+  const verb = target.file === undefined ? 'written to' : kept ? 'created' : 'replaced with';
+  return `${saved.toFixed(1).padStart(5)}% -- ${verb} ${target.name}`;
+}

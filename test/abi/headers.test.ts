@@ -1,0 +1,411 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { Layout } from '../../src/abi/layout.js';
+import { IRQ, IRQ_COUNT, PCI, REGION, REGION_COUNT } from '../../src/abi/registers.js';
+import * as vfio from '../../src/abi/vfio-user.js';
+import { ISAL_INFLATE, ISAL_ZSTREAM } from '../../src/device/engines/isal.js';
+import { WINDOW_BITS, Z, Z_STREAM } from '../../src/device/engines/zlib-binding.js';
+import { SEAL } from '../../src/sys/memfd.js';
+import { MAX_FDS } from '../../src/sys/socket.js';
+import { requirement } from '../support/requirement.js';
+
+/*
+ * Numbers that are copied from C headers, compared with the headers by a C program made from the tables below. Where
+ * src keeps a constant to itself, its value is read from the source text, so that no copy of it is checked instead.
+ */
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+/** A C expression and the value that src has for it. */
+type Check = [expression: string, value: number];
+
+interface Suite {
+  name: string;
+  includes: string[];
+  /** C declarations before main. */
+  declarations?: string;
+  checks: () => Check[];
+}
+
+/** The number that a source file gives a constant: `const NAME = 0x10;`. */
+function constant(file: string, name: string): number {
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  const value = new RegExp(`\\bconst ${name} = (-?\\d\\w*);`).exec(text)?.[1];
+  assert.ok(value !== undefined, `${file} has a constant ${name}`);
+  return Number(value);
+}
+
+/** A field of an object constant: `const NAME = { field: 8, ... }`. */
+function member(file: string, name: string, field: string): number {
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  const body = new RegExp(`\\bconst ${name} = \\{([^}]*)\\}`).exec(text)?.[1] ?? '';
+  const value = new RegExp(`\\b${field}: (-?\\d\\w*)`).exec(body)?.[1];
+  assert.ok(value !== undefined, `${file} has ${name}.${field}`);
+  return Number(value);
+}
+
+const named = (file: string, names: string[]): Check[] => names.map((name) => [name, constant(file, name)]);
+
+/** Checks of a structure: its size, and each field by its C name. */
+function structure<Field extends string>(
+  type: string,
+  table: Layout<Field>,
+  fields: Record<Field, string>,
+  size: number = table.bytes,
+): Check[] {
+  const checks: Check[] = [[`sizeof(${type})`, size]];
+  for (const [field, c] of Object.entries(fields) as [Field, string][]) {
+    checks.push([`offsetof(${type}, ${c})`, table.offset[field]]);
+  }
+  return checks;
+}
+
+const SUITES: Suite[] = [
+  {
+    name: 'VFIO structures and constants',
+    includes: ['linux/vfio.h'],
+    checks: () => [
+      // vfio-user carries the first four words of vfio_device_info; the kernel's has grown since.
+      ...structure('struct vfio_device_info', vfio.DEVICE_INFO, {
+        argsz: 'argsz',
+        flags: 'flags',
+        numRegions: 'num_regions',
+        numIrqs: 'num_irqs',
+      }).slice(1),
+      ...structure('struct vfio_region_info', vfio.REGION_INFO, {
+        argsz: 'argsz',
+        flags: 'flags',
+        index: 'index',
+        capOffset: 'cap_offset',
+        size: 'size',
+        offset: 'offset',
+      }),
+      ...structure('struct vfio_irq_info', vfio.IRQ_INFO, {
+        argsz: 'argsz',
+        flags: 'flags',
+        index: 'index',
+        count: 'count',
+      }),
+      ...structure('struct vfio_irq_set', vfio.IRQ_SET, {
+        argsz: 'argsz',
+        flags: 'flags',
+        index: 'index',
+        start: 'start',
+        count: 'count',
+      }),
+      ...structure('struct vfio_info_cap_header', vfio.CAP_HEADER, {
+        id: 'id',
+        version: 'version',
+        next: 'next',
+      }),
+      ['sizeof(struct vfio_region_info_cap_sparse_mmap)', vfio.CAP_HEADER.bytes + vfio.SPARSE_MMAP.bytes],
+      [
+        'offsetof(struct vfio_region_info_cap_sparse_mmap, nr_areas)',
+        vfio.CAP_HEADER.bytes + vfio.SPARSE_MMAP.offset.areas,
+      ],
+      [
+        'offsetof(struct vfio_region_info_cap_sparse_mmap, reserved)',
+        vfio.CAP_HEADER.bytes + vfio.SPARSE_MMAP.offset.reserved,
+      ],
+      [
+        'offsetof(struct vfio_region_info_cap_sparse_mmap, areas)',
+        vfio.CAP_HEADER.bytes + vfio.SPARSE_MMAP.bytes,
+      ],
+      ...structure('struct vfio_region_sparse_mmap_area', vfio.SPARSE_AREA, {
+        offset: 'offset',
+        size: 'size',
+      }),
+      ['VFIO_REGION_INFO_CAP_SPARSE_MMAP', vfio.CAP_SPARSE_MMAP],
+      ['VFIO_DEVICE_FLAGS_RESET', vfio.DEVICE_FLAG.reset],
+      ['VFIO_DEVICE_FLAGS_PCI', vfio.DEVICE_FLAG.pci],
+      ['VFIO_REGION_INFO_FLAG_READ', vfio.REGION_FLAG.read],
+      ['VFIO_REGION_INFO_FLAG_WRITE', vfio.REGION_FLAG.write],
+      ['VFIO_REGION_INFO_FLAG_MMAP', vfio.REGION_FLAG.mmap],
+      ['VFIO_REGION_INFO_FLAG_CAPS', vfio.REGION_FLAG.caps],
+      ['VFIO_IRQ_INFO_EVENTFD', vfio.IRQ_FLAG.eventfd],
+      ['VFIO_IRQ_INFO_MASKABLE', vfio.IRQ_FLAG.maskable],
+      ['VFIO_IRQ_INFO_AUTOMASKED', vfio.IRQ_FLAG.automasked],
+      ['VFIO_IRQ_INFO_NORESIZE', vfio.IRQ_FLAG.noresize],
+      ['VFIO_IRQ_SET_DATA_NONE', vfio.IRQ_SET_FLAG.none],
+      ['VFIO_IRQ_SET_DATA_BOOL', vfio.IRQ_SET_FLAG.bool],
+      ['VFIO_IRQ_SET_DATA_EVENTFD', vfio.IRQ_SET_FLAG.eventfd],
+      ['VFIO_IRQ_SET_ACTION_MASK', vfio.IRQ_SET_FLAG.mask],
+      ['VFIO_IRQ_SET_ACTION_UNMASK', vfio.IRQ_SET_FLAG.unmask],
+      ['VFIO_IRQ_SET_ACTION_TRIGGER', vfio.IRQ_SET_FLAG.trigger],
+      ['VFIO_DMA_MAP_FLAG_READ', vfio.DMA_FLAG.read],
+      ['VFIO_DMA_MAP_FLAG_WRITE', vfio.DMA_FLAG.write],
+      ['VFIO_PCI_BAR0_REGION_INDEX', REGION.registers],
+      ['VFIO_PCI_BAR2_REGION_INDEX', REGION.doorbells],
+      ['VFIO_PCI_BAR4_REGION_INDEX', REGION.status],
+      ['VFIO_PCI_BAR5_REGION_INDEX', REGION.description],
+      ['VFIO_PCI_CONFIG_REGION_INDEX', REGION.config],
+      ['VFIO_PCI_NUM_REGIONS', REGION_COUNT],
+      ['VFIO_PCI_MSIX_IRQ_INDEX', IRQ.msix],
+      ['VFIO_PCI_ERR_IRQ_INDEX', IRQ.error],
+      ['VFIO_PCI_NUM_IRQS', IRQ_COUNT],
+    ],
+  },
+  {
+    name: "vfio-user's own structures, as its text declares them",
+    includes: ['stdint.h', 'stddef.h'],
+    declarations: `
+      struct header { uint16_t id, command; uint32_t size, flags, error; } __attribute__((packed));
+      struct version { uint16_t major, minor; } __attribute__((packed));
+      struct map { uint32_t argsz, flags; uint64_t offset, address, size; } __attribute__((packed));
+      struct unmap { uint32_t argsz, flags; uint64_t address, size; } __attribute__((packed));
+      struct access { uint64_t offset; uint32_t region, count; } __attribute__((packed));
+      struct io_fds { uint32_t argsz, flags, index, count; } __attribute__((packed));
+      struct io_fd { uint64_t offset, size; uint32_t fd_index, type, flags, padding; uint64_t datamatch; }
+        __attribute__((packed));`,
+    checks: () => [
+      ...structure('struct header', vfio.HEADER, {
+        id: 'id',
+        command: 'command',
+        size: 'size',
+        flags: 'flags',
+        error: 'error',
+      }),
+      ...structure('struct version', vfio.VERSION_FIXED, { major: 'major', minor: 'minor' }),
+      ...structure('struct map', vfio.DMA_MAP, {
+        argsz: 'argsz',
+        flags: 'flags',
+        offset: 'offset',
+        address: 'address',
+        size: 'size',
+      }),
+      ...structure('struct unmap', vfio.DMA_UNMAP, {
+        argsz: 'argsz',
+        flags: 'flags',
+        address: 'address',
+        size: 'size',
+      }),
+      ...structure('struct access', vfio.REGION_ACCESS, {
+        offset: 'offset',
+        region: 'region',
+        count: 'count',
+      }),
+      ...structure('struct io_fds', vfio.REGION_IO_FDS, {
+        argsz: 'argsz',
+        flags: 'flags',
+        index: 'index',
+        count: 'count',
+      }),
+      ...structure('struct io_fd', vfio.IO_FD_ENTRY, {
+        offset: 'offset',
+        size: 'size',
+        fdIndex: 'fd_index',
+        type: 'type',
+        flags: 'flags',
+        padding: 'padding',
+        datamatch: 'datamatch',
+      }),
+    ],
+  },
+  {
+    name: 'PCI configuration space',
+    includes: ['linux/pci_regs.h'],
+    checks: () => [
+      ['PCI_VENDOR_ID', PCI.offset.vendorId],
+      ['PCI_DEVICE_ID', PCI.offset.deviceId],
+      ['PCI_COMMAND', PCI.offset.command],
+      ['PCI_STATUS', PCI.offset.status],
+      ['PCI_REVISION_ID', PCI.offset.revision],
+      ['PCI_CLASS_PROG', PCI.offset.classCode],
+      ['PCI_HEADER_TYPE', PCI.offset.headerType],
+      ['PCI_CFG_SPACE_SIZE', PCI.configBytes],
+    ],
+  },
+  {
+    name: 'sockets (src/sys/socket.ts)',
+    includes: ['sys/socket.h', 'sys/uio.h'],
+    checks: () => {
+      const file = 'src/sys/socket.ts';
+      const header: Check[] = [
+        ['iov', 'msg_iov'],
+        ['iovlen', 'msg_iovlen'],
+        ['control', 'msg_control'],
+        ['controllen', 'msg_controllen'],
+        ['flags', 'msg_flags'],
+      ].map(([field, c]) => [`offsetof(struct msghdr, ${c})`, member(file, 'MSGHDR', field!)]);
+      const control: Check[] = [
+        ['len', 'cmsg_len'],
+        ['level', 'cmsg_level'],
+        ['type', 'cmsg_type'],
+      ].map(([field, c]) => [`offsetof(struct cmsghdr, ${c})`, member(file, 'CMSGHDR', field!)]);
+      return [
+        ...named(file, [
+          'AF_UNIX',
+          'SOCK_STREAM',
+          'SOCK_NONBLOCK',
+          'SOCK_CLOEXEC',
+          'SOL_SOCKET',
+          'SCM_RIGHTS',
+          'MSG_CTRUNC',
+          'MSG_NOSIGNAL',
+          'MSG_CMSG_CLOEXEC',
+        ]),
+        ['sizeof(struct msghdr)', member(file, 'MSGHDR', 'bytes')],
+        ...header,
+        ['sizeof(struct iovec)', constant(file, 'IOVEC_BYTES')],
+        ['offsetof(struct iovec, iov_base)', 0],
+        ['offsetof(struct iovec, iov_len)', 8],
+        ['sizeof(struct cmsghdr)', member(file, 'CMSGHDR', 'bytes')],
+        ...control,
+        ['CMSG_LEN(0)', member(file, 'CMSGHDR', 'bytes')],
+        [`CMSG_SPACE(${MAX_FDS} * sizeof(int))`, member(file, 'CMSGHDR', 'bytes') + MAX_FDS * 4],
+      ];
+    },
+  },
+  {
+    name: 'memory (src/sys/memory.ts, src/sys/memfd.ts)',
+    includes: ['sys/mman.h', 'fcntl.h', 'unistd.h'],
+    checks: () => [
+      ...named('src/sys/memory.ts', [
+        'PROT_READ',
+        'PROT_WRITE',
+        'MAP_SHARED',
+        'MAP_PRIVATE',
+        'MAP_ANONYMOUS',
+        'MAP_NORESERVE',
+      ]),
+      ...named('src/sys/memfd.ts', ['MFD_CLOEXEC', 'MFD_ALLOW_SEALING', 'F_ADD_SEALS', 'F_GET_SEALS']),
+      ['F_SEAL_SEAL', SEAL.seal],
+      ['F_SEAL_SHRINK', SEAL.shrink],
+      ['F_SEAL_GROW', SEAL.grow],
+      ['F_SEAL_WRITE', SEAL.write],
+      ['F_SEAL_FUTURE_WRITE', SEAL.futureWrite],
+      ['sysconf(_SC_PAGESIZE)', constant('src/sys/memory.ts', 'PAGE_BYTES')],
+    ],
+  },
+  {
+    name: 'descriptors (src/sys/fd.ts)',
+    includes: ['sys/eventfd.h', 'fcntl.h', 'poll.h'],
+    checks: () => [
+      ...named('src/sys/fd.ts', ['O_CLOEXEC', 'O_NONBLOCK', 'POLLIN', 'F_DUPFD_CLOEXEC']),
+      ['EFD_CLOEXEC', constant('src/sys/fd.ts', 'O_CLOEXEC')],
+      ['EFD_NONBLOCK', constant('src/sys/fd.ts', 'O_NONBLOCK')],
+      ['sizeof(struct pollfd)', 8],
+      ['offsetof(struct pollfd, fd)', 0],
+      ['offsetof(struct pollfd, events)', 4],
+      ['offsetof(struct pollfd, revents)', 6],
+    ],
+  },
+  {
+    name: 'zlib (src/device/engines/zlib-binding.ts)',
+    includes: ['zlib.h'],
+    checks: () => [
+      ['sizeof(z_stream)', Z_STREAM.bytes],
+      ['offsetof(z_stream, next_in)', Z_STREAM.nextIn],
+      ['offsetof(z_stream, avail_in)', Z_STREAM.availIn],
+      ['offsetof(z_stream, total_in)', Z_STREAM.totalIn],
+      ['offsetof(z_stream, next_out)', Z_STREAM.nextOut],
+      ['offsetof(z_stream, avail_out)', Z_STREAM.availOut],
+      ['offsetof(z_stream, total_out)', Z_STREAM.totalOut],
+      ['offsetof(z_stream, data_type)', Z_STREAM.dataType],
+      ['Z_OK', Z.ok],
+      ['Z_STREAM_END', Z.streamEnd],
+      ['Z_NEED_DICT', Z.needDictionary],
+      ['Z_DATA_ERROR', Z.dataError],
+      ['Z_MEM_ERROR', Z.memoryError],
+      ['Z_BUF_ERROR', Z.bufferError],
+      ['Z_NO_FLUSH', Z.noFlush],
+      ['Z_SYNC_FLUSH', Z.syncFlush],
+      ['Z_FINISH', Z.finish],
+      ['Z_BLOCK', Z.block],
+      ['Z_DEFLATED', Z.deflated],
+      ['MAX_WBITS', WINDOW_BITS.zlib],
+    ],
+  },
+  {
+    name: 'ISA-L (src/device/engines/isal.ts)',
+    includes: ['isa-l/igzip_lib.h'],
+    checks: () => [
+      ['sizeof(struct isal_zstream)', ISAL_ZSTREAM.bytes],
+      ['offsetof(struct isal_zstream, next_in)', ISAL_ZSTREAM.nextIn],
+      ['offsetof(struct isal_zstream, avail_in)', ISAL_ZSTREAM.availIn],
+      ['offsetof(struct isal_zstream, next_out)', ISAL_ZSTREAM.nextOut],
+      ['offsetof(struct isal_zstream, avail_out)', ISAL_ZSTREAM.availOut],
+      ['offsetof(struct isal_zstream, total_out)', ISAL_ZSTREAM.totalOut],
+      ['offsetof(struct isal_zstream, level)', ISAL_ZSTREAM.level],
+      ['offsetof(struct isal_zstream, level_buf_size)', ISAL_ZSTREAM.levelBufSize],
+      ['offsetof(struct isal_zstream, level_buf)', ISAL_ZSTREAM.levelBuf],
+      ['offsetof(struct isal_zstream, end_of_stream)', ISAL_ZSTREAM.endOfStream],
+      ['offsetof(struct isal_zstream, flush)', ISAL_ZSTREAM.flush],
+      ['offsetof(struct isal_zstream, gzip_flag)', ISAL_ZSTREAM.gzipFlag],
+      // Written together, as one word each.
+      ['offsetof(struct isal_zstream, flush) - offsetof(struct isal_zstream, end_of_stream)', 2],
+      ['offsetof(struct isal_zstream, hist_bits) - offsetof(struct isal_zstream, gzip_flag)', 2],
+      ['sizeof(struct inflate_state)', ISAL_INFLATE.bytes],
+      ['offsetof(struct inflate_state, next_out)', ISAL_INFLATE.nextOut],
+      ['offsetof(struct inflate_state, avail_out)', ISAL_INFLATE.availOut],
+      ['offsetof(struct inflate_state, next_in)', ISAL_INFLATE.nextIn],
+      ['offsetof(struct inflate_state, avail_in)', ISAL_INFLATE.availIn],
+      ['offsetof(struct inflate_state, block_state)', ISAL_INFLATE.blockState],
+      ['offsetof(struct inflate_state, crc_flag)', ISAL_INFLATE.crcFlag],
+      ['ISAL_DEF_LVL3_DEFAULT', constant('src/device/engines/isal.ts', 'LEVEL_BUFFER_BYTES')],
+      ['SYNC_FLUSH', constant('src/device/engines/isal.ts', 'SYNC_FLUSH')],
+      ['ISAL_BLOCK_FINISH', constant('src/device/engines/isal.ts', 'BLOCK_FINISH')],
+      ['IGZIP_DEFLATE', 0],
+      ['IGZIP_GZIP', 1],
+      ['IGZIP_ZLIB', 3],
+      ['ISAL_DEFLATE', 0],
+      ['ISAL_GZIP', 1],
+      ['ISAL_ZLIB', 3],
+    ],
+  },
+];
+
+/** The C program of a suite: a line for each expression, with its value. */
+function program(suite: Suite, checks: Check[]): string {
+  return [
+    '#define _GNU_SOURCE',
+    '#include <stdio.h>',
+    '#include <stddef.h>',
+    ...suite.includes.map((header) => `#include <${header}>`),
+    suite.declarations ?? '',
+    'int main(void) {',
+    ...checks.map(([expression]) => `  printf("%lld\\n", (long long)(${expression}));`),
+    '  return 0;',
+    '}',
+  ].join('\n');
+}
+
+function compile(folder: string, source: string): { binary: string | undefined; output: string } {
+  const binary = join(folder, 'program');
+  writeFileSync(join(folder, 'program.c'), source);
+  const result = spawnSync('cc', ['-o', binary, join(folder, 'program.c')], { encoding: 'utf8' });
+  return { binary: result.status === 0 ? binary : undefined, output: result.stderr ?? '' };
+}
+
+describe('constants that mirror C headers', () => {
+  for (const suite of SUITES) {
+    test(suite.name, (t) => {
+      const folder = mkdtempSync(join(tmpdir(), 'warpdrive-headers-'));
+      try {
+        const empty = compile(folder, 'int main(void) { return 0; }');
+        if (!requirement(t, empty.binary !== undefined, 'a C compiler (cc)')) return;
+        const headers = compile(folder, program({ ...suite, declarations: '' }, []));
+        if (!requirement(t, headers.binary !== undefined, `the C header ${suite.includes.join(', ')}`))
+          return;
+        const checks = suite.checks();
+        const { binary, output } = compile(folder, program(suite, checks));
+        assert.ok(binary, output);
+        const run = spawnSync(binary, { encoding: 'utf8' });
+        assert.equal(run.status, 0);
+        const values = run.stdout.trim().split('\n').map(Number);
+        const actual = checks.map(([expression], index) => `${expression} = ${values[index]}`);
+        assert.deepEqual(
+          checks.map(([expression, value]) => `${expression} = ${value}`),
+          actual,
+        );
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    });
+  }
+});

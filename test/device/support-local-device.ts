@@ -1,0 +1,74 @@
+import type { TestContext } from 'node:test';
+import { Device } from '../../src/device/device.js';
+import { DeviceServer } from '../../src/device/server.js';
+import { createSocketPair } from '../../src/sys/socket.js';
+import { VfioUserTransport } from '../../src/transport/vfio-user/client.js';
+import { HostileClient } from '../support/hostile-client.js';
+
+export interface LocalOptions {
+  sva?: boolean;
+  maxThreads?: number;
+  faults?: string[];
+}
+
+/** A device whose control thread is the test's own: several clients, honest or hostile, and its state in reach. */
+export class LocalDevice {
+  readonly device: Device;
+  readonly #sva: boolean;
+  /** How many clients have gone, with all they had freed. */
+  gone = 0;
+  #stopped: Promise<void> | undefined;
+  readonly #hostile: HostileClient[] = [];
+
+  private constructor(device: Device, sva: boolean) {
+    this.device = device;
+    this.#sva = sva;
+  }
+
+  /** Starts a device that ends with the test. */
+  static async start(t: TestContext, maxClients = 1, options: LocalOptions = {}): Promise<LocalDevice> {
+    const device = new Device(
+      {
+        maxThreads: options.maxThreads ?? 1,
+        spinMicroseconds: 50,
+        disabledEngines: [],
+        faults: options.faults ?? [],
+        lifeline: new SharedArrayBuffer(4),
+      },
+      maxClients,
+    );
+    await device.start();
+    const local = new LocalDevice(device, options.sva ?? false);
+    t.after(() => local.stop());
+    return local;
+  }
+
+  #serve(): [number, DeviceServer] {
+    const [client, server] = createSocketPair();
+    const served = new DeviceServer(this.device, server, this.#sva, () => {
+      this.gone++;
+    });
+    return [client, served];
+  }
+
+  /** A client that keeps to the protocol. */
+  async connect(name = 'local'): Promise<VfioUserTransport> {
+    const [fd, server] = this.#serve();
+    return VfioUserTransport.connect(fd, name, () => server.receive());
+  }
+
+  /** A client that sends what it likes. */
+  hostile(): HostileClient {
+    const [fd, server] = this.#serve();
+    const client = new HostileClient(fd, server);
+    this.#hostile.push(client);
+    return client;
+  }
+
+  /** Stops it now. Calling it again does nothing. */
+  stop(): Promise<void> {
+    for (const client of this.#hostile.splice(0)) client.close();
+    this.#stopped ??= this.device.stop();
+    return this.#stopped;
+  }
+}

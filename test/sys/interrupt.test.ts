@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import {
+  closeFd,
+  closeFds,
+  createEventfd,
+  createPipe,
+  drainEventfd,
+  drainPipe,
+  duplicateFd,
+  signalEventfd,
+  waitReadable,
+} from '../../src/sys/fd.js';
+import { Interrupt } from '../../src/sys/interrupt.js';
+
+const openFds = (): number => readdirSync('/proc/self/fd').length;
+
+describe('eventfd', () => {
+  test('is signalled until it is drained, however often', () => {
+    const fd = createEventfd();
+    assert.equal(waitReadable(fd, 0), false);
+    assert.equal(drainEventfd(fd), false);
+    for (let i = 0; i < 3; i++) signalEventfd(fd);
+    assert.equal(waitReadable(fd, 0), true);
+    assert.equal(drainEventfd(fd), true);
+    assert.equal(drainEventfd(fd), false);
+    assert.equal(waitReadable(fd, 1), false);
+    closeFd(fd);
+  });
+
+  test('a copy is the same eventfd', () => {
+    const fd = createEventfd();
+    const copy = duplicateFd(fd);
+    signalEventfd(copy);
+    closeFd(copy);
+    assert.equal(drainEventfd(fd), true);
+    closeFd(fd);
+    assert.throws(() => duplicateFd(99999), { syscall: 'fcntl' });
+    assert.throws(() => signalEventfd(99999), { syscall: 'write' });
+  });
+
+  test('a full pipe counts as signalled', () => {
+    const [read, write] = createPipe();
+    for (let i = 0; i < 20_000; i++) signalEventfd(write);
+    assert.equal(waitReadable(read, 0), true);
+    drainPipe(read);
+    assert.equal(waitReadable(read, 0), false);
+    closeFds([read, write]);
+  });
+
+  test('closeFds closes and forgets', () => {
+    const before = openFds();
+    const fds = [createEventfd(), createEventfd(), ...createPipe()];
+    closeFds(fds);
+    assert.equal(fds.length, 0);
+    assert.equal(openFds(), before);
+  });
+});
+
+describe('Interrupt', () => {
+  test('waits on this thread, and several signals are one', () => {
+    const interrupt = new Interrupt();
+    assert.equal(interrupt.waitSync(0), false);
+    signalEventfd(interrupt.deviceFd);
+    signalEventfd(interrupt.deviceFd);
+    assert.equal(interrupt.waitSync(10_000), true);
+    assert.equal(interrupt.waitSync(0), false);
+    interrupt.close();
+    interrupt.close();
+  });
+
+  test('calls back on the event loop for later signals, too, until it is closed', async () => {
+    const before = openFds();
+    const interrupt = new Interrupt();
+    let calls = 0;
+    let wake: () => void = () => {};
+    interrupt.listen(() => {
+      calls++;
+      wake();
+    });
+    interrupt.ref();
+    for (let i = 1; i <= 5; i++) {
+      const called = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      signalEventfd(interrupt.deviceFd);
+      await called;
+      assert.equal(calls, i);
+    }
+    interrupt.unref();
+    const sender = duplicateFd(interrupt.deviceFd);
+    interrupt.close();
+    interrupt.close();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.throws(() => signalEventfd(sender), { syscall: 'write' });
+    closeFd(sender);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(calls, 5);
+    assert.ok(openFds() <= before + 2, 'only what the event loop keeps for itself');
+  });
+
+  test('one that never listened leaves no descriptor', () => {
+    const before = openFds();
+    for (let i = 0; i < 10; i++) new Interrupt().close();
+    assert.equal(openFds(), before);
+  });
+});
