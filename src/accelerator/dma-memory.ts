@@ -1,5 +1,5 @@
-import type { DeviceMemory, DriverDevice } from '../driver/driver.js';
-import { ArgumentError, MemoryError } from '../errors.js';
+import type { DriverDevice } from '../driver/driver.js';
+import { ArgumentError } from '../errors.js';
 import { addressOf } from '../sys/memory.js';
 
 /** Memory that the device reaches, as the application holds it. */
@@ -12,8 +12,8 @@ export interface DmaBuffer {
 const MAX_BYTES = 2 ** 32;
 
 /** Nobody can take a view back from an application: its memory is freed when no view is left. */
-const collected = new FinalizationRegistry<DeviceMemory>((memory) => {
-  memory.free().catch(() => {
+const collected = new FinalizationRegistry<() => Promise<void>>((free) => {
+  free().catch(() => {
     // The device has gone, and let go of the memory, while the collector was at it.
   });
 });
@@ -33,15 +33,14 @@ export class DmaMemory {
     if (!Number.isInteger(length) || length <= 0 || length > MAX_BYTES) {
       throw new ArgumentError(`a length from 1 to ${MAX_BYTES} bytes is wanted`);
     }
-    const memory = await this.#device.allocate(length).catch((cause: Error) => {
-      throw new MemoryError(`no room for ${length} bytes of device memory`, { cause });
-    });
+    const memory = await this.#device.allocate(length);
     const arrayBuffer = memory.mapping.bytes.buffer;
-    collected.register(arrayBuffer, memory);
+    const bytes = memory.mapping.length;
+    collected.register(arrayBuffer, memory.surrender());
     this.#buffers.add(arrayBuffer);
     this.#ranges = this.#ranges.filter((range) => range.ref.deref() !== undefined);
     const start = memory.iova;
-    this.#ranges.push({ ref: new WeakRef(arrayBuffer), start, end: start + memory.mapping.length });
+    this.#ranges.push({ ref: new WeakRef(arrayBuffer), start, end: start + bytes });
     return { buffer: Buffer.from(arrayBuffer as ArrayBuffer, 0, length), address: start };
   }
 

@@ -10,8 +10,8 @@ import type { Source } from './source.js';
 
 /** Room for the worst case: stored blocks and a sync marker. */
 const OUTPUT_BYTES = PIECE_BYTES + PIECE_BYTES / 8 + 256;
-/** Pieces for each engine thread: one in work, one queued behind it, and one being read or written. */
-const SLOTS_PER_THREAD = 4;
+/** Pieces for each engine thread: in work, queued behind it, being read, being written, and some for bursts. */
+const SLOTS_PER_THREAD = 6;
 const MIN_SLOTS = 8;
 const MAX_SLOTS = 96;
 

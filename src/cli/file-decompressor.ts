@@ -9,7 +9,7 @@ import type { Sink } from './sink.js';
 import type { Source } from './source.js';
 
 const INPUT_BYTES = 512 * 1024;
-const OUTPUT_BYTES = 2 * 1024 * 1024;
+const OUTPUT_BYTES = 1024 * 1024;
 const SLOTS = 4;
 /** An output slot with less room than this is written rather than filled further. */
 const LITTLE_ROOM = 64 * 1024;

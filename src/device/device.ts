@@ -46,7 +46,7 @@ export interface DeviceDescription {
 }
 
 /** Regions of memory that one client may map. */
-const REGIONS_PER_SPACE = 64;
+const REGIONS_PER_SPACE = 256;
 
 /** The software accelerator: engine threads, and a function for each client. */
 export class Device {
@@ -55,6 +55,7 @@ export class Device {
   readonly statusFd: number;
   readonly description: Buffer;
   readonly streamer: Engine | undefined;
+  readonly #registry: EngineRegistry;
   readonly #supervisor: Supervisor;
   readonly #functions = new Set<DeviceFunction>();
   readonly #freeBlocks: number[] = [];
@@ -73,6 +74,7 @@ export class Device {
     for (let block = this.state.shape.queues - 1; block >= 0; block--) this.#freeBlocks.push(block);
     for (let space = maxClients - 1; space >= 0; space--) this.#freeSpaces.push(space);
     const registry = new EngineRegistry(options.disabledEngines);
+    this.#registry = registry;
     this.streamer = registry.streamer;
     this.description = Buffer.from(JSON.stringify(describe(registry)));
     this.statusFd = createMemfd('status', STATUS_PAGE.pageBytes);
@@ -186,6 +188,7 @@ export class Device {
     for (const each of [...this.#functions]) await this.releaseFunction(each);
     await this.stopThreads();
     this.#supervisor.close();
+    this.#registry.close();
     this.status.unmap();
     closeFd(this.statusFd);
   }

@@ -38,15 +38,16 @@ const state = new DeviceState(data.shape, data.state);
 const lifeline = new Int32Array(data.lifeline);
 const retireAt = state.thread(data.thread) + THREAD.retire;
 const say = (message: EngineMessage): void => parentPort!.postMessage(message);
+const executor = new Executor(
+  state,
+  data.thread,
+  new EngineRegistry(data.disabledEngines),
+  parseFaults(data.faults),
+);
 const loop = new EngineLoop({
   state,
   thread: data.thread,
-  executor: new Executor(
-    state,
-    data.thread,
-    new EngineRegistry(data.disabledEngines),
-    parseFaults(data.faults),
-  ),
+  executor,
   status: new Int32Array(viewMemory(data.statusAddress, STATUS_PAGE.pageBytes)),
   wakeFd: data.wakeFd,
   spinMicroseconds: data.spinMicroseconds,
@@ -76,3 +77,4 @@ while (!leaving()) {
 }
 // The signal that woke this thread may have been meant for others, too, and it was drained above.
 signalEventfd(data.wakeFd);
+executor.registry.close();

@@ -84,8 +84,10 @@ export interface DeviceMemory {
   readonly mapping: Mapping;
   /** Address of its first byte, as the device sees it. */
   readonly iova: number;
-  /** Takes it from the device, and unmaps it unless `keep` is set. */
-  free(keep?: boolean): Promise<void>;
+  /** Takes it from the device, and unmaps it. */
+  free(): Promise<void>;
+  /** Leaves it to its views: what this returns frees it later, and keeps none of them alive. */
+  surrender(): () => Promise<void>;
 }
 
 /** A device as its driver presents it. */

@@ -68,6 +68,11 @@ export class QueuePair {
     this.#tail = options.startIndex | 0;
     this.#published = this.#tail;
     this.#head = this.#tail;
+    // No slot of the first lap may look published or completed: each expects another value than the start index.
+    for (let slot = 0; slot < options.depth; slot++) {
+      this.sq[(slot << SQE_WORD_SHIFT) + SEQUENCE] = this.#tail;
+      this.cq[(slot << CQE_WORD_SHIFT) + PHASE] = this.#tail;
+    }
   }
 
   /** Requests reserved or published and not yet completed. */

@@ -114,15 +114,29 @@ export class Mapping {
     if (this.#address !== 0) memset(this.#address, 0, this.length);
   }
 
-  /** Gives the memory back. Calling it again does nothing. */
-  unmap(): void {
-    if (this.#address === 0) return;
-    const address = this.#address;
+  /**
+   * Gives up ownership but not the memory: the views that others hold stay good until `freeState` is called with what
+   * this returns. Nothing returned here keeps a view alive.
+   */
+  disown(): { address: number; length: number } {
+    const disowned = { address: this.#address, length: this.length };
+    this.#forget();
+    return disowned;
+  }
+
+  #forget(): void {
     this.#address = 0;
     this.#bytes = NO_BYTES;
     this.#words = NO_WORDS;
     live--;
     liveBytes -= this.length;
+  }
+
+  /** Gives the memory back. Calling it again does nothing. */
+  unmap(): void {
+    if (this.#address === 0) return;
+    const address = this.#address;
+    this.#forget();
     if (munmap(address, this.length) !== 0) throw systemError('munmap');
   }
 }
@@ -137,18 +151,7 @@ export function allocateState(length: number): number {
   return address;
 }
 
-/** Gives back what `allocateState` gave. */
+/** Gives back what `allocateState` or `Mapping.disown` gave. */
 export function freeState(address: number, length: number): void {
   if (munmap(address, length) !== 0) throw systemError('munmap');
-}
-
-/**
- * Memory that the application holds as a Buffer. Nobody can take such a view back, so it is unmapped by the
- * collector once no view of it is left, and not before.
- */
-const collected = new FinalizationRegistry<Mapping>((mapping) => mapping.unmap());
-
-/** Ties a mapping's life to that of an ArrayBuffer over it. */
-export function unmapWhenCollected(mapping: Mapping): void {
-  collected.register(mapping.bytes.buffer, mapping);
 }

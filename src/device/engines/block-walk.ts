@@ -29,6 +29,12 @@ export class PieceMaker {
     zlib.inflateInit2_(this.#stream.address, WINDOW_BITS.raw, zlib.zlibVersion(), Z_STREAM.bytes);
   }
 
+  close(): void {
+    this.#zlib.inflateEnd(this.#stream.address);
+    this.#stream.unmap();
+    this.#scratch?.unmap();
+  }
+
   /** Opens the end of the stream that `request` has just produced. */
   openEnd(request: EngineRequest): Outcome {
     if (request.capacity - request.produced < MARKER_BYTES) return STATUS.noSpace;

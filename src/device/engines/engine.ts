@@ -65,6 +65,8 @@ export interface Engine {
   /** Decompresses as much as source and destination allow. */
   decompressStream(state: number, request: EngineRequest): Outcome;
   closeStream(state: number): void;
+  /** Frees what the engine holds; it is not used afterwards. */
+  close(): void;
 }
 
 /** Shared by engines that hold no streams. */

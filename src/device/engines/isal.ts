@@ -36,6 +36,7 @@ export const ISAL_INFLATE = {
   availOut: 8,
   nextIn: 16,
   availIn: 32,
+  readInLength: 36,
   blockState: 21160,
   crcFlag: 21172,
 } as const;
@@ -44,6 +45,8 @@ export const ISAL_INFLATE = {
 const LEVEL_BUFFER_BYTES = 348160;
 const SYNC_FLUSH = 1;
 const BLOCK_FINISH = 5;
+/** ISAL_NEED_DICT: a preset dictionary, which nobody here has. */
+const NEED_DICTIONARY = 6;
 /** IGZIP_DEFLATE, IGZIP_ZLIB and IGZIP_GZIP; ISAL_DEFLATE, ISAL_ZLIB and ISAL_GZIP have the same numbers. */
 const FORMAT = new Uint8Array(4);
 FORMAT[ALGORITHM['deflate-raw']] = 0;
@@ -150,6 +153,11 @@ class IsalEngine implements Engine {
     freeState(state, STATE_BYTES);
   }
 
+  close(): void {
+    this.#deflate.unmap();
+    this.#inflate.unmap();
+  }
+
   #start(address: number, words: Int32Array, algorithm: number): void {
     this.#f.isal_inflate_init(address);
     words[ISAL_INFLATE.crcFlag >> 2] = FORMAT[algorithm]!;
@@ -164,6 +172,8 @@ class IsalEngine implements Engine {
     request.produced = request.capacity - words[ISAL_INFLATE.availOut >> 2]!;
     request.consumed = request.sourceLength - words[ISAL_INFLATE.availIn >> 2]!;
     request.streamEnd = words[ISAL_INFLATE.blockState >> 2] === BLOCK_FINISH;
-    return code < 0 ? STATUS.corrupt : STATUS.ok;
+    // Whole bytes in the bit buffer were read ahead, and belong to whatever follows.
+    if (request.streamEnd) request.consumed -= words[ISAL_INFLATE.readInLength >> 2]! >> 3;
+    return code < 0 || code === NEED_DICTIONARY ? STATUS.corrupt : STATUS.ok;
   }
 }

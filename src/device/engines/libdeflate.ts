@@ -29,6 +29,8 @@ type Decompress = (
 interface Functions {
   libdeflate_alloc_compressor(level: number): number;
   libdeflate_alloc_decompressor(): number;
+  libdeflate_free_compressor(compressor: number): void;
+  libdeflate_free_decompressor(decompressor: number): void;
   libdeflate_deflate_compress: Compress;
   libdeflate_zlib_compress: Compress;
   libdeflate_gzip_compress: Compress;
@@ -50,6 +52,8 @@ export function loadLibdeflate(): Engine | undefined {
   const functions = bindAll<Functions>(SONAME, {
     libdeflate_alloc_compressor: 'uint64_t libdeflate_alloc_compressor(int level)',
     libdeflate_alloc_decompressor: 'uint64_t libdeflate_alloc_decompressor()',
+    libdeflate_free_compressor: 'void libdeflate_free_compressor(uint64_t c)',
+    libdeflate_free_decompressor: 'void libdeflate_free_decompressor(uint64_t d)',
     libdeflate_deflate_compress: compressPrototype('deflate'),
     libdeflate_zlib_compress: compressPrototype('zlib'),
     libdeflate_gzip_compress: compressPrototype('gzip'),
@@ -119,6 +123,14 @@ class LibdeflateEngine implements Engine {
     request.produced = written;
     if (written === 0) return STATUS.noSpace;
     return request.piece ? this.#pieces!.openEnd(request) : STATUS.ok;
+  }
+
+  close(): void {
+    for (const compressor of this.#compressors) {
+      if (compressor !== 0) this.#f.libdeflate_free_compressor(compressor);
+    }
+    this.#f.libdeflate_free_decompressor(this.#decompressor);
+    this.#pieces?.close();
   }
 
   decompress(request: EngineRequest): Outcome {

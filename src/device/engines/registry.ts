@@ -88,6 +88,11 @@ export class EngineRegistry {
     return this.#compress.findLastIndex((engine) => engine !== undefined);
   }
 
+  /** Frees what the engines hold. */
+  close(): void {
+    for (const { engine } of this.entries) engine?.close();
+  }
+
   get names(): ReadonlySet<EngineName> {
     return new Set(this.entries.filter((entry) => entry.engine).map((entry) => entry.name));
   }

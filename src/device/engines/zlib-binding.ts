@@ -47,6 +47,7 @@ export interface ZlibFunctions {
     size: number,
   ): number;
   deflateReset(stream: number): number;
+  deflateEnd(stream: number): number;
   deflate(stream: number, flush: number): number;
   inflateInit2_(stream: number, windowBits: number, version: string, size: number): number;
   inflateReset2(stream: number, windowBits: number): number;
@@ -61,6 +62,7 @@ export function bindZlib(): ZlibFunctions | undefined {
     deflateInit2_:
       'int deflateInit2_(uint64_t s, int level, int method, int bits, int mem, int strategy, const char *v, int size)',
     deflateReset: 'int deflateReset(uint64_t s)',
+    deflateEnd: 'int deflateEnd(uint64_t s)',
     deflate: 'int deflate(uint64_t s, int flush)',
     inflateInit2_: 'int inflateInit2_(uint64_t s, int bits, const char *v, int size)',
     inflateReset2: 'int inflateReset2(uint64_t s, int bits)',

@@ -113,6 +113,15 @@ class ZlibEngine implements Engine {
     freeState(state, STREAM_BYTES);
   }
 
+  close(): void {
+    for (const stream of this.#deflate.values()) {
+      this.#f.deflateEnd(stream.address);
+      stream.unmap();
+    }
+    this.#f.inflateEnd(this.#inflate.address);
+    this.#inflate.unmap();
+  }
+
   #step(stream: number, words: Int32Array, request: EngineRequest): Outcome {
     setBuffers(words, request);
     const code = this.#f.inflate(stream, Z.noFlush);

@@ -16,12 +16,13 @@ import {
   REGION,
 } from '../../abi/registers.js';
 import type { DeviceDescription } from '../../device/device.js';
-import { ArgumentError, DeviceLostError, ProtocolError, SystemError } from '../../errors.js';
+import { ArgumentError, DeviceLostError, MemoryError, ProtocolError, SystemError } from '../../errors.js';
 import { QueuePair } from '../../queue/queue-pair.js';
 import { closeFds } from '../../sys/fd.js';
 import { Interrupt } from '../../sys/interrupt.js';
+import { ERRNO } from '../../sys/libc.js';
 import { createMemfd } from '../../sys/memfd.js';
-import { Mapping, PAGE_BYTES } from '../../sys/memory.js';
+import { freeState, Mapping, PAGE_BYTES } from '../../sys/memory.js';
 import type { Transport } from '../../transport/transport.js';
 import type { DeviceMemory, Driver, DriverDevice, QueueCounters, QueueOptions } from '../driver.js';
 import { WvaQueue } from './wva-queue.js';
@@ -234,37 +235,51 @@ class WvaDevice implements DriverDevice {
 
   async allocate(length: number): Promise<DeviceMemory> {
     const bytes = Math.ceil(length / PAGE_BYTES) * PAGE_BYTES;
-    if (this.sva) {
-      const mapping = Mapping.anonymous(bytes);
-      return {
-        mapping,
-        iova: mapping.address,
-        free: async (keep) => {
-          if (!keep) mapping.unmap();
-        },
-      };
-    }
+    if (this.sva) return this.#memory(Mapping.anonymous(bytes));
     const fd = createMemfd('dma', bytes);
     let mapping: Mapping | undefined;
     try {
       mapping = Mapping.shared(fd, 0, bytes, 'read-write');
       const iova = mapping.address;
       await this.#parts.transport.dmaMap({ fd, offset: 0, iova, length: bytes, writable: true });
-      const made = mapping;
-      return {
-        mapping: made,
-        iova,
-        free: async (keep) => {
-          if (!this.#gone) await this.#parts.transport.dmaUnmap(iova, bytes);
-          if (!keep) made.unmap();
-        },
-      };
+      return this.#memory(mapping);
     } catch (error) {
       mapping?.unmap();
+      if (error instanceof SystemError && error.errno === ERRNO.ENOSPC) {
+        throw new MemoryError(`${this.name} cannot map more regions of memory`, {
+          hint: 'release queues or buffers first',
+          cause: error,
+        });
+      }
       throw error;
     } finally {
       closeFds([fd]);
     }
+  }
+
+  /** Memory that the device names by its address in this process. */
+  #memory(mapping: Mapping): DeviceMemory {
+    const iova = mapping.address;
+    const { length } = mapping;
+    return {
+      mapping,
+      iova,
+      free: async () => {
+        await this.#unmap(iova, length);
+        mapping.unmap();
+      },
+      surrender: () => {
+        const disowned = mapping.disown();
+        return async () => {
+          await this.#unmap(iova, length);
+          freeState(disowned.address, disowned.length);
+        };
+      },
+    };
+  }
+
+  async #unmap(iova: number, length: number): Promise<void> {
+    if (!this.sva && !this.#gone) await this.#parts.transport.dmaUnmap(iova, length);
   }
 
   onLost(listener: (reason: string) => void): void {
