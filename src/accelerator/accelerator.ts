@@ -22,6 +22,7 @@ import {
   type DecompressOptions,
   type DecompressParameters,
   decompressParameters,
+  eachBytes,
   type RequestOptions,
   toBytes,
 } from '../algorithms/options.js';
@@ -73,6 +74,9 @@ export class Accelerator {
   readonly #parts: AcceleratorParts;
   readonly #memory: DmaMemory;
   readonly #queues = new Set<AcceleratorQueue>();
+  /** Calls under way, each of one request or of many in turn: closing waits for them. */
+  #calls = 0;
+  #lastCallDone: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
   /** @internal Use `open`. */
@@ -141,20 +145,25 @@ export class Accelerator {
 
   /** Compresses what a source yields, in bounded memory, into chunks of one standard stream. */
   compressStream(
-    source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    source: AsyncIterable<Bytes> | Iterable<Bytes>,
     options: CompressOptions & { header?: GzipHeader } = {},
   ): AsyncGenerator<Buffer, void, void> {
     this.#checkOpen();
-    return compressChunks(this.#job(false), source, this.compressParameters(options), options.header);
+    return compressChunks(
+      this.#job(false),
+      eachBytes(source),
+      this.compressParameters(options),
+      options.header,
+    );
   }
 
   /** Decompresses what a source yields, in bounded memory. */
   decompressStream(
-    source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    source: AsyncIterable<Bytes> | Iterable<Bytes>,
     options: DecompressOptions = {},
   ): AsyncGenerator<Buffer, void, void> {
     this.#checkOpen();
-    return decompressChunks(this.#job(false), source, decompressParameters(options));
+    return decompressChunks(this.#job(false), eachBytes(source), decompressParameters(options));
   }
 
   /** Parameters checked once, for many requests. */
@@ -214,8 +223,12 @@ export class Accelerator {
   }
 
   async #close(): Promise<void> {
-    await this.#dispatcher.drain();
-    this.#dispatcher.close();
+    if (this.#calls > 0) {
+      await new Promise<void>((resolve) => {
+        this.#lastCallDone = resolve;
+      });
+    }
+    await this.#dispatcher.close();
     await Promise.all([...this.#queues].map((queue) => queue.release()));
     await this.#dispatcher.queue.release();
     await this.#parts.staging.free();
@@ -245,7 +258,7 @@ export class Accelerator {
     const job = this.#job(options.info === true);
     const data = isWholeInput(input)
       ? await this.#single(job, compressOperation(input, parameters), options, batched, ALWAYS)
-      : await this.#steps(job, compressLarge(job, input, parameters), options);
+      : await this.#counted(() => this.#steps(job, compressLarge(job, input, parameters), options));
     return options.info ? { data: data!, info: job.info } : data!;
   }
 
@@ -276,13 +289,18 @@ export class Accelerator {
     this.#checkOpen();
     checkLimits(options);
     const input = toBytes(source);
+    const length = input.byteLength;
     const job = this.#job(options.info === true);
-    let data: Buffer | undefined;
-    if (isWholeInput(input)) {
-      const operation = decompressOperation(input, parameters);
-      data = await this.#single(job, operation, options, batched, (done) => isPlainSuccess(done, parameters));
-    }
-    data ??= await this.#steps(job, this.#decompressSteps(job, input, parameters), options);
+    const data = await this.#counted(async () => {
+      let whole: Buffer | undefined;
+      if (isWholeInput(input)) {
+        const operation = decompressOperation(input, parameters);
+        whole = await this.#single(job, operation, options, batched, (done) =>
+          isPlainSuccess(done, parameters),
+        );
+      }
+      return whole ?? this.#steps(job, this.#decompressSteps(job, input, length, parameters), options);
+    });
     return options.info ? { data, info: job.info } : data;
   }
 
@@ -290,6 +308,7 @@ export class Accelerator {
   decompressWithSync(source: Bytes, parameters: DecompressParameters, info: boolean): Buffer | WithInfo {
     this.#checkOpen();
     const input = toBytes(source);
+    const length = input.byteLength;
     const job = this.#job(info, this.#syncAddress);
     let data: Buffer | undefined;
     if (isWholeInput(input)) {
@@ -302,14 +321,35 @@ export class Accelerator {
         throw job.error(operation)!;
       }
     }
-    data ??= this.#stepsSync(this.#decompressSteps(job, input, parameters));
+    data ??= this.#stepsSync(this.#decompressSteps(job, input, length, parameters));
     return info ? { data, info: job.info } : data;
   }
 
-  #decompressSteps(job: Job, input: Uint8Array, parameters: DecompressParameters): Steps<Buffer> {
+  /** Runs a call that must have ended before the accelerator closes. */
+  async #counted<T>(call: () => Promise<T>): Promise<T> {
+    this.#calls++;
+    try {
+      return await call();
+    } finally {
+      if (--this.#calls === 0) this.#lastCallDone?.();
+    }
+  }
+
+  #decompressSteps(
+    job: Job,
+    input: Uint8Array,
+    length: number,
+    parameters: DecompressParameters,
+  ): Steps<Buffer> {
     return this.#device.description.streams
-      ? decompressAny(job, input, parameters)
-      : decompressGrowing(job, input, parameters, Math.min(this.#device.maxTransfer, LIMITS.maxTransfer));
+      ? decompressAny(job, input, length, parameters)
+      : decompressGrowing(
+          job,
+          input,
+          length,
+          parameters,
+          Math.min(this.#device.maxTransfer, LIMITS.maxTransfer),
+        );
   }
 
   /**
@@ -380,7 +420,8 @@ export class Accelerator {
   ): Promise<Buffer[]> {
     this.#checkOpen();
     checkLimits(options);
-    const work = Promise.all(Array.from(inputs, run));
+    const given = [...inputs];
+    const work = Promise.all(given.map(run));
     this.#dispatcher.flush();
     return withLimits(work, options, () => {}) as Promise<Buffer[]>;
   }

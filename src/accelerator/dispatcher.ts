@@ -246,7 +246,7 @@ export class Dispatcher {
 
   /** The device is gone: everything fails, at once. */
   fail(reason: string): void {
-    if (this.#lost) return;
+    if (this.#lost instanceof DeviceLostError) return;
     this.#lost = new DeviceLostError(reason, {
       device: this.#device,
       queue: this.queue.id,
@@ -267,15 +267,20 @@ export class Dispatcher {
   }
 
   /** Resolves when nothing is in flight or waiting. */
-  async drain(): Promise<void> {
+  async #drain(): Promise<void> {
     if (this.pending === 0) return;
     await new Promise<void>((resolve) => {
       this.#drained = resolve;
     });
   }
 
-  close(): void {
-    this.#lost ??= new ClosedError('the accelerator is closed', { device: this.#device });
+  /** Refuses what comes from now on; resolves when what was sent before is settled. */
+  async close(): Promise<void> {
+    this.#lost ??= new ClosedError('the accelerator is closed', {
+      device: this.#device,
+      hint: 'open another',
+    });
+    await this.#drain();
     this.#waiter.close();
   }
 }

@@ -6,6 +6,9 @@ export function checkLimits({ signal, deadlineMs }: RequestOptions): void {
   if (deadlineMs !== undefined && !(deadlineMs >= 0 && deadlineMs <= 0x7fffffff)) {
     throw new ArgumentError('deadlineMs must be a number of milliseconds from 0 to 2147483647');
   }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new ArgumentError('signal must be an AbortSignal');
+  }
   signal?.throwIfAborted();
 }
 

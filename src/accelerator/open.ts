@@ -48,6 +48,9 @@ export async function open(
   more: Omit<OpenOptions, 'device'> = {},
 ): Promise<Accelerator> {
   checkPlatform();
+  if (device === null || (device !== undefined && typeof device !== 'string' && typeof device !== 'object')) {
+    throw new ArgumentError('open takes the name of a device, or options');
+  }
   const options: OpenOptions =
     typeof device === 'object' ? device : { ...more, ...(device ? { device } : {}) };
   const name = options.device ?? process.env['WARPDRIVE_DEVICE'] ?? 'embedded';
@@ -127,7 +130,7 @@ function check(options: OpenOptions): Settings {
       `memoryBytes must be a power of two from ${MIN_MEMORY_BYTES} to ${MAX_MEMORY_BYTES}`,
     );
   }
-  const disabledEngines = options.disableEngines ?? list('WARPDRIVE_DISABLE_ENGINES');
+  const disabledEngines = strings('disableEngines', options.disableEngines, 'WARPDRIVE_DISABLE_ENGINES');
   for (const name of disabledEngines) {
     if (!(ENGINE_NAMES as string[]).includes(name)) {
       throw new ArgumentError(`there is no engine ${JSON.stringify(name)}`, {
@@ -135,7 +138,7 @@ function check(options: OpenOptions): Settings {
       });
     }
   }
-  const faults = options.inject ?? list('WARPDRIVE_INJECT');
+  const faults = strings('inject', options.inject, 'WARPDRIVE_INJECT');
   parseFaults(faults);
   return { engines, spinMicroseconds, disabledEngines, faults, depth, memoryBytes };
 }
@@ -144,8 +147,12 @@ function isPowerOfTwo(value: number): boolean {
   return Number.isInteger(value) && value > 0 && value <= 2 ** 30 && (value & (value - 1)) === 0;
 }
 
-/** A list with commas from the environment. */
-function list(variable: string): string[] {
+/** A list from an option, or with commas from the environment. */
+function strings(name: string, given: unknown, variable: string): string[] {
+  if (given !== undefined) {
+    if (Array.isArray(given) && given.every((item) => typeof item === 'string')) return given;
+    throw new ArgumentError(`${name} must be a list of strings`);
+  }
   return (process.env[variable] ?? '')
     .split(',')
     .map((item) => item.trim())

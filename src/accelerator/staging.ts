@@ -12,7 +12,7 @@ const MIN_SHIFT = 10;
 export class Staging {
   readonly bytes: Uint8Array;
   readonly capacity: number;
-  readonly #memory: DeviceMemory;
+  readonly #memory: Pick<DeviceMemory, 'mapping' | 'iova' | 'free'>;
   readonly #topOrder: number;
   /** Head of the list of free blocks of each order; links by block number. */
   readonly #free: Int32Array;
@@ -22,7 +22,7 @@ export class Staging {
   readonly #order: Int8Array;
 
   /** @param memory a power of two of bytes, at least 1024 */
-  constructor(memory: DeviceMemory) {
+  constructor(memory: Pick<DeviceMemory, 'mapping' | 'iova' | 'free'>) {
     this.#memory = memory;
     this.bytes = memory.mapping.bytes;
     this.capacity = memory.mapping.length;

@@ -6,10 +6,11 @@ import {
   OutputLimitError,
   TrailingDataError,
   TruncatedDataError,
+  UnsupportedError,
 } from '../errors.js';
 import { type GzipHeader, gzipSizeHint, isGzipMagic, StreamTrailer, streamHeader } from './framing.js';
 import { Operation } from './operation.js';
-import type { CompressParameters, DecompressParameters } from './options.js';
+import { type CompressParameters, type DecompressParameters, partOf } from './options.js';
 import type { Runner } from './runner.js';
 
 /** Inputs up to this many bytes are one request; larger ones are cut into pieces of it. */
@@ -28,6 +29,9 @@ const MAX_EXPANSION = 1032;
 const CHECKSUM_FLAG = { gzip: SQE_FLAG.crc32, deflate: SQE_FLAG.adler32, 'deflate-raw': 0 } as const;
 
 const EMPTY = Buffer.alloc(0);
+
+const DAMAGED = 'check that it was compressed with this algorithm, and transferred as binary';
+const INCOMPLETE = 'check that all of it is there';
 
 /** Requests that are run in turn: a generator yields what it waits for. */
 export type Steps<T> = Generator<Operation, T, void>;
@@ -74,13 +78,14 @@ export function* compressLarge(
   const { algorithm, level } = parameters;
   const parts: Buffer[] = [streamHeader(algorithm, level)];
   const trailer = new StreamTrailer(algorithm);
-  const count = Math.max(1, Math.ceil(input.byteLength / PIECE_BYTES));
+  const length = input.byteLength;
+  const count = Math.max(1, Math.ceil(length / PIECE_BYTES));
   const started: Operation[] = [];
   try {
     for (let done = 0; done < count; done++) {
       while (started.length < Math.min(count, done + runner.window)) {
         const at = started.length * PIECE_BYTES;
-        const piece = input.subarray(at, at + PIECE_BYTES);
+        const piece = partOf(input, length, at, at + PIECE_BYTES);
         started.push(startPiece(runner, piece, parameters, started.length === count - 1));
       }
       const operation = started[done]!;
@@ -114,18 +119,20 @@ export function takePiece(runner: Runner, operation: Operation, trailer: StreamT
   return operation.data;
 }
 
-/** Decompresses a stream of any size. */
+/** Decompresses a stream of any size. `length` is what the input had when it was handed over. */
 export function* decompressAny(
   runner: Runner,
   input: Uint8Array,
+  length: number,
   parameters: DecompressParameters,
 ): Steps<Buffer> {
   const stream = new StreamDecompressor(runner, parameters);
   const parts: Buffer[] = [];
   try {
-    for (let at = 0; at < input.byteLength; at += STREAM_INPUT_BYTES) {
-      const last = at + STREAM_INPUT_BYTES >= input.byteLength;
-      yield* stream.write(input.subarray(at, at + STREAM_INPUT_BYTES), (part) => parts.push(part));
+    for (let at = 0; at < length; at += STREAM_INPUT_BYTES) {
+      const last = at + STREAM_INPUT_BYTES >= length;
+      const chunk = partOf(input, length, at, at + STREAM_INPUT_BYTES);
+      yield* stream.write(chunk, (part) => parts.push(part));
       if (stream.ended && last) break;
     }
     stream.finish();
@@ -344,15 +351,17 @@ async function* regroup(
 export function* decompressGrowing(
   runner: Runner,
   input: Uint8Array,
+  length: number,
   parameters: DecompressParameters,
   maxTransfer: number,
 ): Steps<Buffer> {
+  if (length > maxTransfer) throw sizeError(maxTransfer);
   const parts: Buffer[] = [];
   let written = 0;
   let at = 0;
   let capacity = WHOLE_OUTPUT_BYTES;
-  while (at < input.byteLength || parts.length === 0) {
-    const operation = decompressOperation(input.subarray(at), parameters);
+  while (at < length || parts.length === 0) {
+    const operation = decompressOperation(partOf(input, length, at, length), parameters);
     operation.capacity = capacity;
     try {
       runner.start(operation);
@@ -363,6 +372,7 @@ export function* decompressGrowing(
           capacity = Math.min(maxTransfer, capacity * 4);
           continue;
         }
+        throw sizeError(maxTransfer);
       }
       runner.check(operation);
       written += operation.produced;
@@ -372,7 +382,7 @@ export function* decompressGrowing(
     } finally {
       runner.drop(operation);
     }
-    if (at < input.byteLength && !(parameters.algorithm === 'gzip' && isGzipMagic(input, at))) {
+    if (at < length && !(parameters.algorithm === 'gzip' && isGzipMagic(input, at))) {
       if (!parameters.ignoreTrailing) throw trailingError(at);
       break;
     }
@@ -400,6 +410,12 @@ function limitError(parameters: DecompressParameters): OutputLimitError {
   });
 }
 
+function sizeError(maxTransfer: number): UnsupportedError {
+  return new UnsupportedError(`no engine here decompresses more than ${maxTransfer} bytes`, {
+    hint: 'turn an engine on that decompresses streams: zlib or isa-l',
+  });
+}
+
 function trailingError(at: number): TrailingDataError {
   return new TrailingDataError(`bytes follow the end of the stream at ${at}`, at, {
     hint: "pass trailingData: 'ignore' to leave them alone",
@@ -407,16 +423,16 @@ function trailingError(at: number): TrailingDataError {
 }
 
 function truncatedError(parameters: DecompressParameters): TruncatedDataError {
-  return new TruncatedDataError(`the ${parameters.algorithm} stream ends too early`);
+  return new TruncatedDataError(`the ${parameters.algorithm} stream ends too early`, { hint: INCOMPLETE });
 }
 
 /** The error for a status that blames the data, or undefined. */
 export function dataError(operation: Operation, context: ErrorContext): Error | undefined {
   if (operation.status === STATUS.corrupt) {
-    return new CorruptDataError('the compressed data is damaged', context);
+    return new CorruptDataError('the compressed data is damaged', { hint: DAMAGED, ...context });
   }
   if (operation.status === STATUS.truncated) {
-    return new TruncatedDataError('the compressed data ends too early', context);
+    return new TruncatedDataError('the compressed data ends too early', { hint: INCOMPLETE, ...context });
   }
   return undefined;
 }

@@ -1,4 +1,5 @@
 import { kMaxLength } from 'node:buffer';
+import { inspect } from 'node:util';
 import {
   ALGORITHM,
   COMPRESSION_ALGORITHMS,
@@ -60,6 +61,22 @@ export function toBytes(input: Bytes): Uint8Array {
   throw new ArgumentError(`bytes are wanted, as an ArrayBufferView or a buffer, not ${typeof input}`);
 }
 
+/** Chunks of a source as Uint8Arrays. */
+export async function* eachBytes(
+  source: AsyncIterable<Bytes> | Iterable<Bytes>,
+): AsyncGenerator<Uint8Array, void, void> {
+  for await (const chunk of source) yield toBytes(chunk);
+}
+
+/**
+ * Part of a caller's bytes, which may have been detached or resized since they were handed over.
+ * @param length their length then
+ */
+export function partOf(input: Uint8Array, length: number, start: number, end: number): Uint8Array {
+  if (input.byteLength !== length) throw new DetachedError('the buffer was detached or resized meanwhile');
+  return input.subarray(start, end);
+}
+
 /** A view cannot be made over a detached buffer. */
 function isDetached(buffer: ArrayBufferLike): boolean {
   if (buffer.byteLength !== 0) return false;
@@ -71,20 +88,28 @@ function isDetached(buffer: ArrayBufferLike): boolean {
   }
 }
 
+/** Options are an object, whatever an untyped caller thinks. */
+export function checkObject(options: unknown): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ArgumentError(`options must be an object, not ${inspect(options)}`);
+  }
+}
+
 function toAlgorithm(name: unknown): CompressionAlgorithm {
   const algorithm = name === undefined ? 'gzip' : name === 'zlib' ? 'deflate' : name;
   if (typeof algorithm === 'string' && Object.hasOwn(ALGORITHM, algorithm))
     return algorithm as CompressionAlgorithm;
-  throw new UnsupportedError(`there is no compression algorithm ${JSON.stringify(name)}`, {
+  throw new UnsupportedError(`there is no compression algorithm ${inspect(name)}`, {
     hint: `there are ${COMPRESSION_ALGORITHMS.join(', ')}`,
   });
 }
 
 /** Checks compression options against what the device offers. */
 export function compressParameters(options: CompressOptions, maxLevel: number): CompressParameters {
+  checkObject(options);
   const { level = DEFAULT_LEVEL } = options;
   if (!Number.isInteger(level) || level < MIN_LEVEL || level > maxLevel) {
-    throw new UnsupportedError(`there is no compression level ${String(level)}`, {
+    throw new UnsupportedError(`there is no compression level ${inspect(level)}`, {
       hint: `there are ${MIN_LEVEL} to ${maxLevel} on this device`,
     });
   }
@@ -92,6 +117,7 @@ export function compressParameters(options: CompressOptions, maxLevel: number): 
 }
 
 export function decompressParameters(options: DecompressOptions): DecompressParameters {
+  checkObject(options);
   const { maxOutputLength = kMaxLength, trailingData = 'error' } = options;
   if (!Number.isInteger(maxOutputLength) || maxOutputLength < 0 || maxOutputLength > kMaxLength) {
     throw new ArgumentError(`maxOutputLength must be a whole number from 0 to ${kMaxLength}`);

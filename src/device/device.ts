@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { COMPRESSION_ALGORITHMS } from '../abi/algorithms.js';
 import { DEVICE_STATE, LIMITS, STATUS_PAGE } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
-import { closeFd, signalEventfd } from '../sys/fd.js';
+import { closeFd, signalEventfd, trySignal } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { addSeals, createMemfd, SEAL } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
@@ -102,6 +102,11 @@ export class Device {
     return this.#supervisor.wakeFd;
   }
 
+  /** Wakes the engine threads if none polls; for doorbells that were written by message. */
+  wake(): void {
+    if (Atomics.load(this.status.words, STATUS_PAGE.pollersWord) === 0) signalEventfd(this.wakeFd);
+  }
+
   get failed(): boolean {
     return this.failure !== undefined;
   }
@@ -124,6 +129,7 @@ export class Device {
   async releaseFunction(released: DeviceFunction): Promise<void> {
     if (!this.#functions.delete(released)) return;
     await released.close();
+    this.#freeSpaces.push(released.space);
   }
 
   takeQueueBlock(): number {
@@ -173,7 +179,7 @@ export class Device {
     this.failure = reason;
     Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.failed);
     for (const each of this.#functions) {
-      if (each.errorFd >= 0) signalEventfd(each.errorFd);
+      if (each.errorFd >= 0) trySignal(each.errorFd);
     }
     void this.stopThreads();
   }

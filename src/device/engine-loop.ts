@@ -9,7 +9,7 @@ import {
   STATUS,
   STATUS_PAGE,
 } from '../abi/queue.js';
-import { signalEventfd } from '../sys/fd.js';
+import { signalEventfd, trySignal } from '../sys/fd.js';
 import { viewMemory } from '../sys/libc.js';
 import type { Executor } from './executor.js';
 import { type DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
@@ -55,6 +55,8 @@ const SHORT_US = 40;
 const LONG_US = 250;
 /** How long a thread polls when another one does, too. */
 const SPARE_SPIN_MS = 0.02;
+/** A request longer than this has another thread polling meanwhile. */
+const VERY_LONG_US = 5000;
 /** Polls between two looks at the clock. */
 const POLLS_PER_LOOK = 64;
 /** How long to wait for another thread's turn to end before giving the processor away, in tries. */
@@ -211,9 +213,21 @@ export class EngineLoop {
       if (Atomics.load(this.#words, queue.base + QUEUE.generation) !== queue.generation) continue;
       const word = Atomics.load(queue.doorbell, DOORBELL.tailWord);
       const pending = (word - queue.token - this.#words[queue.base + QUEUE.head]!) | 0;
-      if (pending !== 0 && word !== this.#words[queue.base + QUEUE.badWord]) return true;
+      // A queue without room for completions has to wait for its owner, who rings again once it has taken some.
+      if (pending !== 0 && !this.#isRefused(queue.base, word) && this.#hasRoom(queue)) return true;
     }
     return false;
+  }
+
+  /** Whether a doorbell has been found wrong already, and says nothing new. */
+  #isRefused(base: number, word: number): boolean {
+    const words = this.#words;
+    if (words[base + QUEUE.isolated] !== 0) return true;
+    return words[base + QUEUE.badStreak] !== 0 && word === words[base + QUEUE.badWord];
+  }
+
+  #hasRoom(queue: ServedQueue): boolean {
+    return this.#roomFor(queue, this.#words[queue.base + QUEUE.cqTail]!) > 0;
   }
 
   /** Looks at one doorbell and takes a turn if it has moved; returns how many requests were served. */
@@ -223,7 +237,7 @@ export class EngineLoop {
     if (words[base + QUEUE.generation] !== queue.generation) return 0;
     const word = Atomics.load(queue.doorbell, DOORBELL.tailWord);
     if (((word - queue.token - words[base + QUEUE.head]!) | 0) === 0) return 0;
-    if (word === words[base + QUEUE.badWord] || words[base + QUEUE.isolated] !== 0) return 0;
+    if (this.#isRefused(base, word)) return 0;
     if (Atomics.compareExchange(words, base + QUEUE.lock, 0, this.#number + 1) !== 0) return 0;
     let served = 0;
     if (Atomics.load(words, base + QUEUE.generation) === queue.generation) served = this.#turn(queue);
@@ -245,10 +259,7 @@ export class EngineLoop {
       if (pending !== 0) this.#wrongRing(base, word);
       return 0;
     }
-    if (words[base + QUEUE.badStreak] !== 0) {
-      words[base + QUEUE.badStreak] = 0;
-      words[base + QUEUE.badWord] = (head + queue.token) | 0;
-    }
+    if (words[base + QUEUE.badStreak] !== 0) words[base + QUEUE.badStreak] = 0;
     let cqTail = words[base + QUEUE.cqTail]!;
     const first = cqTail;
     const room = this.#roomFor(queue, cqTail);
@@ -292,7 +303,7 @@ export class EngineLoop {
     words[base + QUEUE.cqTail] = cqTail;
     this.#publish(queue, first, cqTail);
     // The next completion will go to a line that the owner has read: asking for it now hides that transfer.
-    if ((cqTail & 1) === 0) cq[((cqTail & mask) << CQE_WORD_SHIFT) + C_SQ_HEAD] = 0;
+    if ((cqTail & 1) === 0 && room > served) cq[((cqTail & mask) << CQE_WORD_SHIFT) + C_SQ_HEAD] = 0;
     return served;
   }
 
@@ -323,7 +334,8 @@ export class EngineLoop {
     const isLong = estimate > LONG_US;
     if (isLong) {
       Atomics.sub(this.#status, STATUS_PAGE.pollersWord, 1);
-      if (behind === 0 && this.#anythingPending()) this.#callHelp();
+      // Somebody may ring while this thread is away: for very long, another one must be there by then.
+      if (estimate > VERY_LONG_US || (behind === 0 && this.#anythingPending())) this.#callHelp();
     }
     Atomics.store(words, this.#threadAt + THREAD.reading, THREAD_AWAY);
     const status = executor.run(this.#entry, queue.space);
@@ -375,7 +387,8 @@ export class EngineLoop {
     if (arm === words[base + QUEUE.armSeen] || ((cqTail - arm) | 0) < 0) return;
     words[base + QUEUE.armSeen] = arm;
     const irqFd = words[base + QUEUE.irqFd]!;
-    if (irqFd >= 0) signalEventfd(irqFd);
+    // A route that leads nowhere is dropped: its owner has gone, or never meant to be told.
+    if (irqFd >= 0 && !trySignal(irqFd)) words[base + QUEUE.irqFd] = -1;
   }
 
   /** The doorbell does not carry the token and an index within the ring: count it, and act on none of it. */

@@ -23,7 +23,7 @@ import { SystemError } from '../errors.js';
 import { closeFds } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { checkMappable, createMemfd } from '../sys/memfd.js';
-import { Mapping } from '../sys/memory.js';
+import { MAX_MAPPING_BYTES, Mapping } from '../sys/memory.js';
 import type { DmaRegion } from '../transport/transport.js';
 import { translate } from './address-space.js';
 import type { Device } from './device.js';
@@ -63,7 +63,8 @@ interface MappedRegion {
  */
 export class DeviceFunction {
   readonly #device: Device;
-  readonly #space: number;
+  /** Number of the client's address space. */
+  readonly space: number;
   readonly #sva: boolean;
   readonly #doorbellFd: number;
   readonly #doorbells: Mapping;
@@ -77,7 +78,7 @@ export class DeviceFunction {
 
   constructor(device: Device, space: number, sva: boolean) {
     this.#device = device;
-    this.#space = space;
+    this.space = space;
     this.#sva = sva;
     const length = LIMITS.maxQueues * DOORBELL.pageBytes;
     this.#doorbellFd = createMemfd('doorbells', length);
@@ -182,6 +183,7 @@ export class DeviceFunction {
     if (!region.write || offset + data.length > region.length) throw invalid(`write to region ${index}`);
     if (index === REGION.doorbells) {
       this.#doorbells.bytes.set(data, offset);
+      this.#device.wake();
       return;
     }
     if (index !== REGION.registers) return;
@@ -241,10 +243,9 @@ export class DeviceFunction {
     for (const word of [QUEUE.inFlight, QUEUE.badStreak, QUEUE.isolated]) set(word, 0);
     for (const word of [QUEUE.head, QUEUE.cqTail, QUEUE.cqHead, QUEUE.armSeen]) set(word, start);
     for (let word = QUEUE.completed; word <= QUEUE.lastFaultIndex; word++) set(word, 0);
-    set(QUEUE.badWord, (start + token) | 0);
     set(QUEUE.depth, depth);
     set(QUEUE.token, token);
-    set(QUEUE.space, this.#space);
+    set(QUEUE.space, this.space);
     set(QUEUE.irqFd, this.#vectors[vector]!);
     set(QUEUE.number, queue);
     state.setWide(at + QUEUE.sqLow, sq);
@@ -257,7 +258,7 @@ export class DeviceFunction {
 
   #ringAddress(address: number, length: number): number {
     const here =
-      address % SQE.bytes === 0 ? translate(this.#device.state, this.#space, address, length, true) : 0;
+      address % SQE.bytes === 0 ? translate(this.#device.state, this.space, address, length, true) : 0;
     if (here === 0) throw new SystemError('queue set-up', ERRNO.EFAULT, 'a ring is not in the address space');
     return here;
   }
@@ -315,15 +316,22 @@ export class DeviceFunction {
     const { iova, length, offset, fd } = region;
     const whole = (value: number): boolean => value % 4096 === 0;
     if (
-      !(length > 0 && whole(length) && whole(iova) && whole(offset) && iova + length <= LIMITS.addressEnd)
+      !(
+        length > 0 &&
+        length <= MAX_MAPPING_BYTES &&
+        whole(length) &&
+        whole(iova) &&
+        whole(offset) &&
+        iova + length <= LIMITS.addressEnd
+      )
     ) {
-      throw invalid('a DMA region must be whole pages below 2^47');
+      throw invalid('a DMA region must be whole pages, at most 4 GiB, below 2^47');
     }
     if (this.#regions.some((r) => iova < r.iova + r.length && r.iova < iova + length)) {
       throw new SystemError('DMA_MAP', ERRNO.EEXIST, 'the region overlaps another');
     }
     const { state } = this.#device;
-    const at = state.space(this.#space);
+    const at = state.space(this.space);
     let slot = 0;
     while (this.#regions.some((r) => r.slot === slot)) slot++;
     if (slot >= state.shape.regionsPerSpace) {
@@ -361,7 +369,7 @@ export class DeviceFunction {
         throw new SystemError('DMA_UNMAP', ERRNO.EBUSY, 'an enabled queue lies in this region');
       }
     }
-    const entry = state.space(this.#space) + SPACE_HEADER_WORDS + region.slot * SPACE_REGION_WORDS;
+    const entry = state.space(this.space) + SPACE_HEADER_WORDS + region.slot * SPACE_REGION_WORDS;
     Atomics.store(state.words, entry + SPACE_REGION.valid, 0);
     await this.#threadsPassed();
     this.#regions.splice(index, 1);
@@ -387,7 +395,7 @@ export class DeviceFunction {
   /** DEVICE_RESET: no queue is enabled and no session open afterwards; DMA regions stay. */
   async reset(): Promise<void> {
     for (let queue = 0; queue < LIMITS.maxQueues; queue++) await this.#disable(queue);
-    releaseSessions(this.#device.state, this.#space, this.#device.streamer);
+    releaseSessions(this.#device.state, this.space, this.#device.streamer);
     this.#setup.fill(0);
   }
 
@@ -405,7 +413,7 @@ export class DeviceFunction {
     for (const region of this.#regions) region.mapping.unmap();
     this.#doorbells.unmap();
     closeFds([this.#doorbellFd, this.#errorFd, ...this.#vectors].filter((fd) => fd >= 0));
-    const at = this.#device.state.space(this.#space);
+    const at = this.#device.state.space(this.space);
     this.#device.state.words.fill(0, at, at + this.#device.state.spaceWords);
   }
 }

@@ -27,7 +27,7 @@ import {
   SPARSE_MMAP,
   VERSION_FIXED,
 } from '../abi/vfio-user.js';
-import { SystemError } from '../errors.js';
+import { MemoryError, SystemError } from '../errors.js';
 import { closeFds } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { MAX_FDS } from '../sys/socket.js';
@@ -62,7 +62,8 @@ export class DeviceServer {
     this.#connection = new Connection(
       fd,
       (message) => {
-        this.#work = this.#work.then(() => this.#handle(message));
+        this.#connection.started();
+        this.#work = this.#work.then(() => this.#handle(message)).then(() => this.#connection.finished());
       },
       () => {
         this.#work = this.#work.then(() => this.#release());
@@ -88,7 +89,7 @@ export class DeviceServer {
       if (message.wantsReply)
         this.#connection.send(id, command, MESSAGE_TYPE.reply, 0, reply.body, reply.fds);
     } catch (error) {
-      const errno = error instanceof SystemError ? error.errno : ERRNO.EINVAL;
+      const errno = errnoOf(error);
       if (message.wantsReply) {
         this.#connection.send(id, command, MESSAGE_TYPE.reply | MESSAGE_FLAG.error, errno);
       }
@@ -264,6 +265,12 @@ export class DeviceServer {
     );
     return { body: request.subarray(0, DMA_UNMAP.bytes) };
   }
+}
+
+/** What a client is told of an error. */
+function errnoOf(error: unknown): number {
+  if (error instanceof SystemError) return error.errno;
+  return error instanceof MemoryError ? ERRNO.ENOMEM : ERRNO.EINVAL;
 }
 
 function need(body: Buffer, bytes: number): Buffer {

@@ -25,6 +25,8 @@ const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 
 export const PAGE_BYTES = 4096;
+/** What one ArrayBuffer can hold in every supported version of Node. */
+export const MAX_MAPPING_BYTES = 2 ** 32;
 
 const NO_BYTES = new Uint8Array(0);
 const NO_WORDS = new Int32Array(0);
@@ -58,7 +60,7 @@ export class Mapping {
     try {
       const buffer = viewMemory(address, length);
       this.#bytes = new Uint8Array(buffer);
-      this.#words = new Int32Array(buffer, 0, length >>> 2);
+      this.#words = new Int32Array(buffer, 0, Math.floor(length / 4));
     } catch (error) {
       munmap(address, length);
       throw error;
@@ -79,6 +81,7 @@ export class Mapping {
   }
 
   static #map(length: number, prot: number, flags: number, fd: number, offset: number): Mapping {
+    if (length > MAX_MAPPING_BYTES) throw new MemoryError(`${length} bytes are too many for one mapping`);
     const address = mmap(0, length, prot, flags, fd, offset);
     if (typeof address === 'bigint') {
       if (errno() === ERRNO.ENOMEM) {

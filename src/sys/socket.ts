@@ -1,3 +1,4 @@
+import { ArgumentError, ProtocolError } from '../errors.js';
 import { closeFd } from './fd.js';
 import { bind, ERRNO, errno, systemError } from './libc.js';
 import { addressOf } from './memory.js';
@@ -62,6 +63,7 @@ export function createSocketPair(): [number, number] {
  * @returns how many bytes went, or -1 when the socket is full.
  */
 export function sendBytes(fd: number, data: Uint8Array, fds: readonly number[]): number {
+  if (fds.length > MAX_FDS) throw new ArgumentError(`a message carries at most ${MAX_FDS} descriptors`);
   const controlBytes = fds.length > 0 ? CMSGHDR.bytes + fds.length * 4 : 0;
   if (fds.length > 0) {
     control.fill(0);
@@ -98,7 +100,7 @@ export function receiveBytes(fd: number, data: Uint8Array, fds: number[]): numbe
   }
   if ((header.readInt32LE(MSGHDR.flags) & MSG_CTRUNC) !== 0) {
     for (const extra of fds.splice(0)) closeFd(extra);
-    throw systemError('recvmsg', 'the message carried more descriptors than the protocol allows');
+    throw new ProtocolError('a message carries more descriptors than the protocol allows');
   }
   return received;
 }

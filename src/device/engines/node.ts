@@ -2,7 +2,8 @@ import zlib from 'node:zlib';
 import { ALGORITHM } from '../../abi/algorithms.js';
 import { STATUS } from '../../abi/queue.js';
 import { viewMemory } from '../../sys/libc.js';
-import { type Engine, type EngineRequest, NO_STREAMS, type Outcome } from './engine.js';
+import { loadChecksums } from './checksum.js';
+import { type Engine, EngineRequest, NO_STREAMS, type Outcome } from './engine.js';
 
 /* node:zlib itself: always there, and the last resort. */
 
@@ -12,10 +13,16 @@ const COMPRESS: Run[] = [];
 COMPRESS[ALGORITHM['deflate-raw']] = zlib.deflateRawSync;
 COMPRESS[ALGORITHM.deflate] = zlib.deflateSync;
 COMPRESS[ALGORITHM.gzip] = zlib.gzipSync;
+/** Header flags of RFC 1952, 2.3.1. */
+const FHCRC = 2;
+const FEXTRA = 4;
+const FNAME = 8;
+const FCOMMENT = 16;
+const GZIP_TRAILER_BYTES = 8;
+
 const DECOMPRESS: Run[] = [];
 DECOMPRESS[ALGORITHM['deflate-raw']] = zlib.inflateRawSync;
 DECOMPRESS[ALGORITHM.deflate] = zlib.inflateSync;
-DECOMPRESS[ALGORITHM.gzip] = zlib.gunzipSync;
 
 /** node:zlib needs no library and never fails to load. */
 export function loadNode(): Engine {
@@ -33,6 +40,7 @@ class NodeEngine implements Engine {
     decompress: true,
     streams: false,
   };
+  readonly #checksums = loadChecksums(new Set());
   readonly openStream = NO_STREAMS.openStream;
   readonly decompressStream = NO_STREAMS.decompressStream;
   readonly closeStream = NO_STREAMS.closeStream;
@@ -45,7 +53,40 @@ class NodeEngine implements Engine {
     return deliver(request, result);
   }
 
+  close(): void {}
+
   decompress(request: EngineRequest): Outcome {
+    return request.algorithm === ALGORITHM.gzip ? this.#gunzip(request) : this.#inflate(request);
+  }
+
+  /**
+   * One gzip member (RFC 1952). gunzipSync would read on into whatever follows, so only the deflate stream within is
+   * left to node:zlib.
+   */
+  #gunzip(request: EngineRequest): Outcome {
+    const bytes = source(request);
+    const header = gzipHeaderLength(bytes);
+    if (header <= 0) return header === 0 ? STATUS.truncated : STATUS.corrupt;
+    const inner = new EngineRequest();
+    inner.algorithm = ALGORITHM['deflate-raw'];
+    inner.source = request.source + header;
+    inner.sourceLength = request.sourceLength - header;
+    inner.destination = request.destination;
+    inner.capacity = request.capacity;
+    const status = this.#inflate(inner);
+    if (status !== STATUS.ok) return status;
+    const at = header + inner.consumed;
+    if (at + GZIP_TRAILER_BYTES > bytes.length) return STATUS.truncated;
+    const trailer = Buffer.from(bytes.buffer, bytes.byteOffset + at, GZIP_TRAILER_BYTES);
+    const crc = this.#checksums.crc32(request.destination, inner.produced);
+    if (trailer.readUInt32LE(0) !== crc || trailer.readUInt32LE(4) !== inner.produced) return STATUS.corrupt;
+    request.consumed = at + GZIP_TRAILER_BYTES;
+    request.produced = inner.produced;
+    request.streamEnd = true;
+    return STATUS.ok;
+  }
+
+  #inflate(request: EngineRequest): Outcome {
     try {
       // `info` makes the synchronous functions say how much they read; the published types leave that out.
       const options = { info: true, maxOutputLength: Math.max(1, request.capacity) };
@@ -64,6 +105,27 @@ class NodeEngine implements Engine {
       return code === 'Z_BUF_ERROR' ? STATUS.truncated : STATUS.corrupt;
     }
   }
+}
+
+/** Bytes of a member's header (RFC 1952, 2.3); 0 if it is cut short, -1 if it is none. */
+function gzipHeaderLength(bytes: Uint8Array): number {
+  const magic = [0x1f, 0x8b, 8];
+  for (let i = 0; i < Math.min(magic.length, bytes.length); i++) {
+    if (bytes[i] !== magic[i]) return -1;
+  }
+  if (bytes.length < 10) return 0;
+  const flags = bytes[3]!;
+  if ((flags & 0xe0) !== 0) return -1;
+  let at = 10;
+  if ((flags & FEXTRA) !== 0) at += 2 + (bytes[at] ?? 0) + (bytes[at + 1] ?? 0) * 256;
+  for (const text of [FNAME, FCOMMENT]) {
+    if ((flags & text) === 0) continue;
+    const end = bytes.indexOf(0, at);
+    if (end < 0) return 0;
+    at = end + 1;
+  }
+  if ((flags & FHCRC) !== 0) at += 2;
+  return at < bytes.length ? at : 0;
 }
 
 function source(request: EngineRequest): Uint8Array {

@@ -95,7 +95,6 @@ export class VfioUserTransport implements Transport {
     fixed.writeUInt16LE(PROTOCOL_MAJOR, VERSION_FIXED.offset.major);
     fixed.writeUInt16LE(PROTOCOL_MINOR, VERSION_FIXED.offset.minor);
     const version = await this.#ask(COMMAND.version, Buffer.concat([fixed, json]), VERSION_FIXED.bytes);
-    closeFds(version.fds);
     const major = version.body.readUInt16LE(VERSION_FIXED.offset.major);
     if (major !== PROTOCOL_MAJOR) {
       throw new ProtocolError(`the device speaks vfio-user ${major}, and only ${PROTOCOL_MAJOR} is known`);
@@ -187,6 +186,9 @@ export class VfioUserTransport implements Transport {
   }
 
   async setIrqs(index: number, start: number, eventfds: readonly number[]): Promise<void> {
+    if (eventfds.length > MAX_FDS) {
+      throw new ArgumentError(`at most ${MAX_FDS} interrupts can be routed at once`);
+    }
     const body = Buffer.alloc(IRQ_SET.bytes);
     body.writeUInt32LE(IRQ_SET.bytes, IRQ_SET.offset.argsz);
     body.writeUInt32LE(IRQ_SET_FLAG.eventfd | IRQ_SET_FLAG.trigger, IRQ_SET.offset.flags);
@@ -244,11 +246,16 @@ export class VfioUserTransport implements Transport {
       this.#waiting.set(id, {
         command,
         resolve: (message) => {
-          if (message.body.length >= minimum) {
+          const keepsFds = command === COMMAND.getRegionInfo || command === COMMAND.getRegionIoFds;
+          if (message.body.length >= minimum && keepsFds) {
             resolve(message);
             return;
           }
           closeFds(message.fds);
+          if (message.body.length >= minimum) {
+            resolve(message);
+            return;
+          }
           reject(new ProtocolError(`${this.name} answered ${COMMAND_NAME.get(command)} with too few bytes`));
         },
         reject,

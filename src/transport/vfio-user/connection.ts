@@ -2,7 +2,7 @@ import { HEADER, MAX_MESSAGE_BYTES, MESSAGE_FLAG, MESSAGE_TYPE } from '../../abi
 import { ClosedError, ProtocolError } from '../../errors.js';
 import { closeFds } from '../../sys/fd.js';
 import { type Watch, watch } from '../../sys/libc.js';
-import { receiveBytes, sendBytes } from '../../sys/socket.js';
+import { MAX_FDS, receiveBytes, sendBytes } from '../../sys/socket.js';
 
 /** One vfio-user message. Whoever receives it owns its descriptors. */
 export interface Message {
@@ -21,6 +21,11 @@ interface Outgoing {
   fds: number[];
 }
 
+/** Messages being worked on, and answers not yet taken, beyond which nothing more is received. */
+const MAX_UNFINISHED = 16;
+const MAX_UNSENT = 16;
+const RETRY_MS = 1;
+
 const NOTHING = Buffer.alloc(0);
 
 /**
@@ -37,7 +42,10 @@ export class Connection {
   #filled = 0;
   #fds: number[] = [];
   #outgoing: Outgoing[] = [];
-  #writer: Watch | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #unfinished = 0;
+  #receiving = false;
+  #relisten = false;
   #closed = false;
 
   /**
@@ -92,24 +100,29 @@ export class Connection {
         if (!first) break;
         const sent = sendBytes(this.#fd, first.bytes, first.fds);
         if (sent < 0) {
-          this.#writer ??= watch(this.#fd, 'writable', () => this.#flush());
+          // Not watched: a watch must not be open when a thread is terminated.
+          this.#retry = setTimeout(() => this.#flush(), RETRY_MS);
           return;
         }
         first.fds = [];
         first.bytes = first.bytes.subarray(sent);
         if (first.bytes.byteLength === 0) this.#outgoing.shift();
       }
-      this.#writer?.close();
-      this.#writer = undefined;
+      this.#resume();
     } catch (error) {
       this.#end(error as Error);
     }
   }
 
-  /** Receives what has come. */
+  /**
+   * Receives what has come. A peer that sends faster than it is served, or does not read what it is sent, is held back:
+   * nothing more is received until it has been.
+   */
   receive(): void {
+    if (this.#receiving) return;
+    this.#receiving = true;
     try {
-      while (!this.#closed) {
+      while (!this.#closed && !this.#heldBack) {
         if (this.#filled < this.#target.length) {
           const count = receiveBytes(this.#fd, this.#target.subarray(this.#filled), this.#fds);
           if (count < 0) return;
@@ -117,6 +130,7 @@ export class Connection {
             this.#end(new ClosedError('the other end closed the connection'));
             return;
           }
+          if (this.#fds.length > MAX_FDS) throw new ProtocolError('a message carries too many descriptors');
           this.#filled += count;
           if (this.#filled < this.#target.length) continue;
         }
@@ -124,7 +138,36 @@ export class Connection {
       }
     } catch (error) {
       this.#end(error as Error);
+    } finally {
+      this.#receiving = false;
     }
+    // A watch would report again and again what is not being received.
+    if (this.#reader && !this.#closed && this.#heldBack) {
+      this.unlisten();
+      this.#relisten = true;
+    }
+  }
+
+  get #heldBack(): boolean {
+    return this.#unfinished >= MAX_UNFINISHED || this.#outgoing.length > MAX_UNSENT;
+  }
+
+  #resume(): void {
+    if (this.#relisten && !this.#heldBack) {
+      this.#relisten = false;
+      this.listen();
+    }
+    this.receive();
+  }
+
+  /** The receiver is about to work on a message for a while; `finished` when it is done. */
+  started(): void {
+    this.#unfinished++;
+  }
+
+  finished(): void {
+    this.#unfinished--;
+    this.#resume();
   }
 
   /** A whole header or a whole message has arrived. */
@@ -168,7 +211,7 @@ export class Connection {
     if (this.#closed) return;
     this.#closed = true;
     this.unlisten();
-    this.#writer?.close();
+    clearTimeout(this.#retry);
     this.#outgoing = [];
     closeFds(this.#fds);
     closeFds([this.#fd]);
