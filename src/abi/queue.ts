@@ -121,6 +121,8 @@ export const LIMITS = {
   /** Bytes of source, and of destination, that one request may name. */
   maxTransfer: 16 * 1024 * 1024,
   maxSessions: 1024,
+  /** Regions of memory that one client may map. */
+  maxRegions: 256,
   /** After this many wrong rings in a row a queue is isolated until it is set up again. */
   wrongRings: 16,
   /** User addresses lie below this on x64 and arm64 (47 bits). */

@@ -37,6 +37,7 @@ const MIN_MEMORY_BYTES = 4 * 1024 * 1024;
 const MAX_MEMORY_BYTES = 1024 * 1024 * 1024;
 const DEFAULT_SPIN_US = 100;
 const MAX_THREADS = 64;
+const THERE_ARE = `there are ${ENGINE_NAMES.join(', ')}`;
 
 /**
  * Opens an accelerator.
@@ -130,15 +131,20 @@ function check(options: OpenOptions): Settings {
       `memoryBytes must be a power of two from ${MIN_MEMORY_BYTES} to ${MAX_MEMORY_BYTES}`,
     );
   }
-  const disabledEngines = strings('disableEngines', options.disableEngines, 'WARPDRIVE_DISABLE_ENGINES');
+  const disabledEngines = strings(
+    'disableEngines',
+    options.disableEngines,
+    'WARPDRIVE_DISABLE_ENGINES',
+    THERE_ARE,
+  );
   for (const name of disabledEngines) {
     if (!(ENGINE_NAMES as string[]).includes(name)) {
       throw new ArgumentError(`there is no engine ${JSON.stringify(name)}`, {
-        hint: `there are ${ENGINE_NAMES.join(', ')}`,
+        hint: THERE_ARE,
       });
     }
   }
-  const faults = strings('inject', options.inject, 'WARPDRIVE_INJECT');
+  const faults = strings('inject', options.inject, 'WARPDRIVE_INJECT', 'for example kill:compress:3');
   parseFaults(faults);
   return { engines, spinMicroseconds, disabledEngines, faults, depth, memoryBytes };
 }
@@ -148,10 +154,10 @@ function isPowerOfTwo(value: number): boolean {
 }
 
 /** A list from an option, or with commas from the environment. */
-function strings(name: string, given: unknown, variable: string): string[] {
+function strings(name: string, given: unknown, variable: string, hint: string): string[] {
   if (given !== undefined) {
     if (Array.isArray(given) && given.every((item) => typeof item === 'string')) return given;
-    throw new ArgumentError(`${name} must be a list of strings`);
+    throw new ArgumentError(`${name} must be a list of strings`, { hint });
   }
   return (process.env[variable] ?? '')
     .split(',')

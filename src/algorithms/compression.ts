@@ -170,14 +170,15 @@ export class StreamDecompressor {
     if (this.#trailingAt >= 0) return;
     const input = this.#held.length > 0 ? Buffer.concat([this.#held, chunk]) : chunk;
     this.#held = EMPTY;
+    const length = input.byteLength;
     let at = 0;
     for (;;) {
       if (this.#between) {
-        if (at === input.byteLength) return;
+        if (at === length) return;
         if (!this.#startsMember(input, at)) return;
       }
       if (this.#session === 0) yield* this.#open();
-      const operation = this.#step(input.subarray(at));
+      const operation = this.#step(partOf(input, length, at, length));
       yield operation;
       this.#runner.check(operation);
       at += operation.consumed;
@@ -190,7 +191,7 @@ export class StreamDecompressor {
       if ((operation.flagsOut & CQE_FLAG.streamEnd) !== 0) {
         this.#between = true;
         this.#members++;
-      } else if (at === input.byteLength && !full) {
+      } else if (at === length && !full) {
         return;
       }
     }

@@ -45,9 +45,6 @@ export interface DeviceDescription {
   engines: EngineDescription[];
 }
 
-/** Regions of memory that one client may map. */
-const REGIONS_PER_SPACE = 256;
-
 /** The software accelerator: engine threads, and a function for each client. */
 export class Device {
   readonly state: DeviceState;
@@ -68,7 +65,7 @@ export class Device {
       threads: options.maxThreads,
       queues: LIMITS.maxQueues * maxClients,
       spaces: maxClients,
-      regionsPerSpace: REGIONS_PER_SPACE,
+      regionsPerSpace: LIMITS.maxRegions,
       sessions: LIMITS.maxSessions,
     });
     for (let block = this.state.shape.queues - 1; block >= 0; block--) this.#freeBlocks.push(block);

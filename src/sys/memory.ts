@@ -11,10 +11,6 @@ const memmoveFrom = bind<(d: ArrayBufferView, s: number, n: number) => number>(
 const memset = bind<(a: number, c: number, n: number) => number>(
   'uint64_t memset(uint64_t s, int c, uint64_t n)',
 );
-/** Copies `length` bytes between two addresses that do not overlap. */
-export const copyMemory = bind<(dest: number, source: number, length: number) => number>(
-  'uint64_t memcpy(uint64_t dest, uint64_t src, uint64_t n)',
-);
 
 /** PROT_ and MAP_ values of <sys/mman.h>; the same on x64 and arm64. */
 const PROT_READ = 1;

@@ -125,7 +125,7 @@ describe('sockets', () => {
       const before = openFds();
       assert.equal(sendMany(a, new Array(count).fill(eventfd)), 1);
       const got: number[] = [];
-      assert.throws(() => receiveBytes(b, Buffer.alloc(1), got), { code: 'ERR_WARPDRIVE_SYSTEM' });
+      assert.throws(() => receiveBytes(b, Buffer.alloc(1), got), { code: 'ERR_WARPDRIVE_PROTOCOL' });
       assert.equal(got.length, 0);
       assert.equal(openFds(), before);
       closeFds([a, b, eventfd]);

@@ -288,11 +288,11 @@ describe('DMA mapping', () => {
     const fd = createMemfd('many', PAGE);
     const map = (i: number): Promise<void> =>
       transport.dmaMap({ fd, offset: 0, iova: IOVA + i * PAGE, length: PAGE, writable: true });
-    for (let i = 0; i < 64; i++) await map(i);
-    await assert.rejects(map(64), { errno: ERRNO.ENOSPC });
+    for (let i = 0; i < LIMITS.maxRegions; i++) await map(i);
+    await assert.rejects(map(LIMITS.maxRegions), { errno: ERRNO.ENOSPC });
     await transport.dmaUnmap(IOVA + 5 * PAGE, PAGE);
-    await map(64);
-    await assert.rejects(map(65), { errno: ERRNO.ENOSPC });
+    await map(LIMITS.maxRegions);
+    await assert.rejects(map(LIMITS.maxRegions + 1), { errno: ERRNO.ENOSPC });
     closeFd(fd);
     await transport.close();
   });
