@@ -11,7 +11,6 @@ import { signalEventfd } from '../sys/fd.js';
 
 const SEQUENCE = SQE.offset.sequence >> 2;
 const PHASE = CQE.offset.phase >> 2;
-const SQ_HEAD = CQE.offset.sqHead >> 2;
 
 export interface QueuePairOptions {
   depth: number;
@@ -133,10 +132,5 @@ export class QueuePair {
   /** Engine threads that are awake. */
   get enginesAwake(): number {
     return Atomics.load(this.#status, STATUS_PAGE.awakeWord);
-  }
-
-  /** How far the device had read when it wrote the completion at `at`; for tests and tools. */
-  sqHead(at: number): number {
-    return this.cq[at + SQ_HEAD]!;
   }
 }

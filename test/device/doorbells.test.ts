@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ALGORITHM } from '../../src/abi/algorithms.js';
-import { DOORBELL, LIMITS, OPCODE, STATUS, STATUS_PAGE } from '../../src/abi/queue.js';
+import { CQE, DOORBELL, LIMITS, OPCODE, STATUS, STATUS_PAGE } from '../../src/abi/queue.js';
 import type { WvaQueue } from '../../src/driver/wva/wva-queue.js';
 import { execute, fill, next, put, type TestDevice, until, withDevice } from './support-device.js';
 
@@ -255,7 +255,7 @@ describe('doorbells', () => {
       queue.publish();
       await until(async () => (await device.driver.counters(queue.id)).completed === 4, 'four completions');
       for (let i = 0; i < 4; i++) {
-        assert.equal(queue.pair.sqHead(i * 8), i + 1, `sqHead of completion ${i}`);
+        assert.equal(queue.pair.cq[i * 8 + (CQE.offset.sqHead >> 2)], i + 1, `sqHead of completion ${i}`);
       }
     }));
 
