@@ -10,7 +10,7 @@ import type { Source } from './source.js';
 
 const INPUT_BYTES = 512 * 1024;
 const OUTPUT_BYTES = 1024 * 1024;
-const SLOTS = 4;
+const SLOTS = 8;
 /** An output slot with less room than this is written rather than filled further. */
 const LITTLE_ROOM = 64 * 1024;
 /** Room before each chunk, for the byte of the one before that may have begun a gzip member. */

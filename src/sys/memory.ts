@@ -8,9 +8,6 @@ const munmap = bind<(a: number, n: number) => number>('int munmap(uint64_t addr,
 const memmoveFrom = bind<(d: ArrayBufferView, s: number, n: number) => number>(
   'uint64_t memmove(void *dest, uint64_t src, uint64_t n)',
 );
-const memset = bind<(a: number, c: number, n: number) => number>(
-  'uint64_t memset(uint64_t s, int c, uint64_t n)',
-);
 
 /** PROT_ and MAP_ values of <sys/mman.h>; the same on x64 and arm64. */
 const PROT_READ = 1;
@@ -106,11 +103,6 @@ export class Mapping {
 
   get mapped(): boolean {
     return this.#address !== 0;
-  }
-
-  /** Writes zeros over everything. */
-  zero(): void {
-    if (this.#address !== 0) memset(this.#address, 0, this.length);
   }
 
   /**

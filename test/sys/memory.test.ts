@@ -25,8 +25,6 @@ describe('mappings', () => {
     assert.equal(Atomics.add(mapping.words, 0, 5), 0);
     assert.equal(addressOf(mapping.bytes), mapping.address);
     assert.equal(addressOf(mapping.words.subarray(3)), mapping.address + 12);
-    mapping.zero();
-    assert.ok(mapping.bytes.every((byte) => byte === 0));
     mapping.unmap();
   });
 
@@ -40,7 +38,6 @@ describe('mappings', () => {
     assert.equal(mapping.words.length, 0);
     assert.equal(mapping.words[0], undefined);
     mapping.words[0] = 1;
-    mapping.zero();
     mapping.unmap();
     mapping.unmap();
   });
