@@ -2,12 +2,15 @@ import { STATUS } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import { Completion, type DeviceQueue, Submission } from '../driver/driver.js';
 import { ClosedError, DetachedError, DeviceLostError, MemoryError } from '../errors.js';
+import { yieldProcessor } from '../sys/thread.js';
 import { ResultPool } from './result-pool.js';
 import type { Staging } from './staging.js';
 import { Waiter } from './waiter.js';
 
 /** How long a synchronous caller spins before it blocks on the interrupt. */
 const SPIN_MS = 0.2;
+/** How long it spins before it lets other threads have the processor between two looks. */
+const YIELD_MS = 0.03;
 /** Polls for an empty request before it is treated like any other. */
 const QUICK_POLLS = 2000;
 /** Polls between two looks at the clock and at the device's state. */
@@ -113,10 +116,11 @@ export class Dispatcher {
       if (this.reap() > 0) continue;
       if (++polls % POLLS_PER_LOOK !== 0) continue;
       if (this.queue.failed) this.fail('the device failed while a request waited for it');
-      if (since === 0) since = performance.now();
-      else if (performance.now() - since > SPIN_MS && this.queue.arm(1)) {
-        this.queue.interrupt.waitSync(BLOCK_MS);
-      }
+      const now = performance.now();
+      if (since === 0) since = now;
+      const waitedMs = now - since;
+      if (waitedMs > SPIN_MS && this.queue.arm(1)) this.queue.interrupt.waitSync(BLOCK_MS);
+      else if (waitedMs > YIELD_MS) yieldProcessor();
     }
     this.#waiter.settle();
     if (this.queue.inFlight > 0) this.#waiter.start();

@@ -1,10 +1,13 @@
 import { OPCODE } from '../abi/queue.js';
 import type { Completion, DeviceQueue, QueueCounters, Submission } from '../driver/driver.js';
 import { ArgumentError, ClosedError, DeviceLostError } from '../errors.js';
+import { yieldProcessor } from '../sys/thread.js';
 import type { DmaBuffer, DmaMemory } from './dma-memory.js';
 
 /** How long `recvSync` spins before it blocks, and `wait` polls before it sleeps. */
 const SPIN_MS = 0.2;
+/** How long `recvSync` spins before it lets other threads have the processor between two looks. */
+const YIELD_MS = 0.03;
 const POLLS_PER_LOOK = 64;
 const BLOCK_MS = 100;
 
@@ -112,6 +115,8 @@ export class AcceleratorQueue {
       if (left <= 0) return false;
       if (now - since > SPIN_MS && this.#queue.arm(1)) {
         this.#queue.interrupt.waitSync(Math.ceil(Math.min(left, BLOCK_MS)));
+      } else if (now - since > YIELD_MS) {
+        yieldProcessor();
       }
     }
   }

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { DeviceQueue } from '../driver/driver.js';
+import { yieldProcessor } from '../sys/thread.js';
 
 /** How long completions may stay away before the waiter stops polling. */
 const POLL_MS = 0.1;
@@ -89,6 +90,7 @@ export class Waiter {
         return;
       }
     }
+    if (count === 0) yieldProcessor();
     this.#scheduled = true;
     setImmediate(this.#onTurn);
   }

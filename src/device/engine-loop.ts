@@ -11,6 +11,7 @@ import {
 } from '../abi/queue.js';
 import { signalEventfd, trySignal } from '../sys/fd.js';
 import { viewMemory } from '../sys/libc.js';
+import { yieldProcessor } from '../sys/thread.js';
 import type { Executor } from './executor.js';
 import { type DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
 
@@ -57,6 +58,8 @@ const LONG_US = 250;
 const SPARE_SPIN_MS = 0.02;
 /** A request longer than this has another thread polling meanwhile. */
 const VERY_LONG_US = 5000;
+/** An idle thread polls this long before it lets others have the processor between two looks. */
+const YIELD_MS = 0.03;
 /** Polls between two looks at the clock. */
 const POLLS_PER_LOOK = 64;
 /** How long to wait for another thread's turn to end before giving the processor away, in tries. */
@@ -150,7 +153,11 @@ export class EngineLoop {
       // One thread polls for all: a second one that finds nothing to do soon sleeps.
       const spare = Atomics.load(this.#status, STATUS_PAGE.pollersWord) > 1;
       const patience = spare ? Math.min(SPARE_SPIN_MS, this.#spinMs) : this.#spinMs;
-      if (performance.now() - idleSince < patience) continue;
+      const idleMs = performance.now() - idleSince;
+      if (idleMs < patience) {
+        if (idleMs > YIELD_MS) yieldProcessor();
+        continue;
+      }
       Atomics.sub(this.#status, STATUS_PAGE.pollersWord, 1);
       if (!this.#anythingPending() || Atomics.load(this.#status, STATUS_PAGE.pollersWord) > 0) {
         Atomics.store(words, this.#threadAt + THREAD.reading, THREAD_AWAY);
