@@ -46,10 +46,11 @@ parentPort!.on('message', () => {
 
 async function serve(): Promise<void> {
   globalThis.gc!();
-  await watch.reset();
+  const started = performance.now();
   const before = getHeapStatistics().used_heap_size;
   loop.run();
   const grown = getHeapStatistics().used_heap_size - before;
+  const collections = await watch.between(started, performance.now());
   Atomics.store(state.words, HEADER.stop, 0);
-  parentPort!.postMessage({ grown, collections: await watch.count() } satisfies AllocEngineResult);
+  parentPort!.postMessage({ grown, collections } satisfies AllocEngineResult);
 }

@@ -6,23 +6,18 @@ const DELIVERY_MS = 50;
 
 /** Counts collections on this thread: a heap that was collected tells nothing of what was allocated. */
 export class CollectorWatch {
-  #count = 0;
+  readonly #times: number[] = [];
 
   constructor() {
     const observer = new PerformanceObserver((list) => {
-      this.#count += list.getEntries().length;
+      for (const entry of list.getEntries()) this.#times.push(entry.startTime);
     });
     observer.observe({ entryTypes: ['gc'] });
   }
 
-  async reset(): Promise<void> {
+  /** Collections that began between two readings of the clock. */
+  async between(from: number, to: number): Promise<number> {
     await sleep(DELIVERY_MS);
-    this.#count = 0;
-  }
-
-  /** Collections since the last `reset`. */
-  async count(): Promise<number> {
-    await sleep(DELIVERY_MS);
-    return this.#count;
+    return this.#times.filter((time) => time >= from && time <= to).length;
   }
 }
