@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { MessagePort } from 'node:worker_threads';
 import { COMPRESSION_ALGORITHMS } from '../abi/algorithms.js';
 import { DEVICE_STATE, LIMITS, STATUS_PAGE } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
@@ -23,6 +24,8 @@ export interface DeviceOptions {
   faults: string[];
   /** One word, set by the host process when it ends: engine threads then leave by themselves. */
   lifeline: SharedArrayBuffer;
+  /** A port to an engine thread that has been started already (engine-worker.ts, SpareThreadData). */
+  spareThread?: MessagePort;
 }
 
 /** One engine as the device describes it to clients. */
@@ -86,6 +89,7 @@ export class Device {
       disabledEngines: options.disabledEngines,
       faults: options.faults,
       lifeline: options.lifeline,
+      spareThread: options.spareThread,
       onDeath: (reason) => this.#fail(`an engine thread died: ${reason}`),
     });
   }

@@ -1,13 +1,14 @@
 import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { DeviceLostError } from '../errors.js';
 import { closeFds, duplicateFd, signalEventfd } from '../sys/fd.js';
 import { checkPlatform } from '../sys/libc.js';
 import { createSocketPair } from '../sys/socket.js';
 import type { DeviceOptions } from './device.js';
 import type { EmbeddedReady, EmbeddedWorkerData } from './embedded-worker.js';
+import type { SpareThreadData } from './engine-worker.js';
 
-export interface EmbeddedOptions extends Omit<DeviceOptions, 'lifeline'> {
+export interface EmbeddedOptions extends Omit<DeviceOptions, 'lifeline' | 'spareThread'> {
   /** Whether the device takes any address of this process; without it, only mapped memory. */
   sva: boolean;
 }
@@ -30,46 +31,58 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
   const [client, server] = createSocketPair();
   const { sva, ...deviceOptions } = options;
   const lifeline = new SharedArrayBuffer(4);
-  const data: EmbeddedWorkerData = { socket: server, sva, options: { ...deviceOptions, lifeline } };
-  const worker = new Worker(new URL('./embedded-worker.js', import.meta.url), {
-    workerData: data,
-    name: 'warpdrive-device',
-    execArgv: [],
-  });
+  // Two threads that take as long to start: at the same time. The device takes the engine thread over when it is up.
+  const { port1, port2 } = new MessageChannel();
+  const spare: SpareThreadData = { port: port1, disabledEngines: options.disabledEngines };
+  const engine = start('engine-worker', 'warpdrive-engine-0', spare, [port1]);
+  const data: EmbeddedWorkerData = {
+    socket: server,
+    sva,
+    options: { ...deviceOptions, lifeline, spareThread: port2 },
+  };
+  const worker = start('embedded-worker', 'warpdrive-device', data, [port2]);
   let socketClosed = false;
   let failure: Error | undefined;
+  let wakeFd = -1;
+  for (const thread of [worker, engine]) {
+    thread.on('error', (error) => {
+      failure ??= error;
+    });
+  }
   worker.on('message', (message) => {
     if (message === 'socket-closed') socketClosed = true;
   });
-  worker.on('error', (error) => {
-    failure = error;
-  });
-  const ended = new Promise<void>((resolve) => {
+  const hangUp = (): void => {
+    Atomics.store(new Int32Array(lifeline), 0, 1);
+    if (wakeFd >= 0) signalEventfd(wakeFd);
+  };
+  const deviceEnded = new Promise<void>((resolve) => {
     worker.once('exit', () => {
-      // A thread that died did not close its end.
+      // A thread that died did not close its end, nor stop its engine.
       if (!socketClosed) closeFds([server]);
+      hangUp();
       resolve();
     });
   });
-  let wakeFd: number;
+  const engineEnded = new Promise<void>((resolve) => engine.once('exit', () => resolve()));
+  const ended = Promise.all([deviceEnded, engineEnded]).then(() => {});
   try {
     const [answer] = (await Promise.race([
       once(worker, 'message'),
-      ended.then(() => [failure ?? new Error('the device thread ended while starting')]),
+      deviceEnded.then(() => [failure ?? new Error('the device thread ended while starting')]),
     ])) as [EmbeddedReady | Error];
     if (answer instanceof Error) throw answer;
     wakeFd = duplicateFd(answer.wakeFd);
   } catch (cause) {
     closeFds([client]);
+    hangUp();
     void worker.terminate();
+    void engine.terminate();
     throw new DeviceLostError('the embedded accelerator did not start', { cause });
   }
   // An open accelerator with nothing in flight does not keep the process alive.
   worker.unref();
-  const hangUp = (): void => {
-    Atomics.store(new Int32Array(lifeline), 0, 1);
-    signalEventfd(wakeFd);
-  };
+  engine.unref();
   atExit(hangUp);
   void ended.then(() => {
     hangUps.delete(hangUp);
@@ -77,9 +90,19 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
   });
   const end = (): Promise<void> => {
     worker.ref();
+    engine.ref();
     return ended;
   };
   return { socket: client, nudge: () => worker.postMessage('nudge'), ended, end };
+}
+
+function start(file: string, name: string, workerData: object, transferList: MessagePort[]): Worker {
+  return new Worker(new URL(`./${file}.js`, import.meta.url), {
+    workerData,
+    name,
+    transferList,
+    execArgv: [],
+  });
 }
 
 /** What wakes the engine threads of each open device when the process ends: it waits for threads that sleep. */

@@ -1,4 +1,5 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { once } from 'node:events';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { STATUS_PAGE } from '../abi/queue.js';
 import { drainEventfd, signalEventfd, waitReadable } from '../sys/fd.js';
 import { viewMemory } from '../sys/libc.js';
@@ -24,6 +25,12 @@ export interface EngineWorkerData {
   lifeline: SharedArrayBuffer;
 }
 
+/** A thread that was started ahead of its device: it loads its engines, and is told the rest through a port. */
+export interface SpareThreadData {
+  port: MessagePort;
+  disabledEngines: string[];
+}
+
 /** What an engine thread tells the supervisor. */
 export type EngineMessage = 'ready' | 'need-thread' | 'idle';
 
@@ -33,17 +40,15 @@ export type EngineMessage = 'ready' | 'need-thread' | 'idle';
  */
 const SLEEP_MS = 100;
 
-const data = workerData as EngineWorkerData;
+const given = workerData as EngineWorkerData | SpareThreadData;
+const registry = new EngineRegistry(given.disabledEngines);
+const port = 'port' in given ? given.port : parentPort!;
+const data = 'port' in given ? ((await once(given.port, 'message')) as [EngineWorkerData])[0] : given;
 const state = new DeviceState(data.shape, data.state);
 const lifeline = new Int32Array(data.lifeline);
 const retireAt = state.thread(data.thread) + THREAD.retire;
-const say = (message: EngineMessage): void => parentPort!.postMessage(message);
-const executor = new Executor(
-  state,
-  data.thread,
-  new EngineRegistry(data.disabledEngines),
-  parseFaults(data.faults),
-);
+const say = (message: EngineMessage): void => port.postMessage(message);
+const executor = new Executor(state, data.thread, registry, parseFaults(data.faults));
 const loop = new EngineLoop({
   state,
   thread: data.thread,
@@ -77,4 +82,5 @@ while (!leaving()) {
 }
 // The signal that woke this thread may have been meant for others, too, and it was drained above.
 signalEventfd(data.wakeFd);
-executor.registry.close();
+registry.close();
+port.close();

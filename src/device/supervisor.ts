@@ -1,6 +1,7 @@
-import { Worker } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { closeFds, createEventfd, signalEventfd } from '../sys/fd.js';
-import type { EngineMessage, EngineWorkerData } from './engine-worker.js';
+import { adoptThread, type EngineThread, startThread } from './engine-thread.js';
+import type { EngineWorkerData } from './engine-worker.js';
 import { type DeviceState, HEADER, THREAD, THREAD_AWAY } from './state.js';
 
 /** A thread beyond the first goes after sleeping this long. */
@@ -16,6 +17,7 @@ export interface SupervisorOptions {
   disabledEngines: string[];
   faults: string[];
   lifeline: SharedArrayBuffer;
+  spareThread: MessagePort | undefined;
   /** An engine thread died by itself. */
   onDeath: (reason: string) => void;
 }
@@ -24,11 +26,13 @@ export interface SupervisorOptions {
 export class Supervisor {
   readonly wakeFd = createEventfd();
   readonly #options: SupervisorOptions;
-  readonly #threads = new Map<number, Worker>();
+  readonly #threads = new Map<number, EngineThread>();
+  #spare: MessagePort | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.#spare = options.spareThread;
   }
 
   get threads(): number {
@@ -46,7 +50,7 @@ export class Supervisor {
     let thread = 0;
     while (this.#threads.has(thread)) thread++;
     if (thread >= maxThreads) return Promise.resolve();
-    const workerData: EngineWorkerData = {
+    const data: EngineWorkerData = {
       shape: state.shape,
       state: state.buffer,
       thread,
@@ -59,15 +63,12 @@ export class Supervisor {
       lifeline,
     };
     Atomics.store(state.words, state.thread(thread) + THREAD.retire, 0);
-    const worker = new Worker(new URL('./engine-worker.js', import.meta.url), {
-      workerData,
-      name: `warpdrive-engine-${thread}`,
-      execArgv: [],
-    });
-    this.#threads.set(thread, worker);
+    const engine = this.#spare ? adoptThread(this.#spare, data) : startThread(data);
+    this.#spare = undefined;
+    this.#threads.set(thread, engine);
     return new Promise<void>((resolve, reject) => {
       let retired = false;
-      worker.on('message', (message: EngineMessage) => {
+      engine.onMessage((message) => {
         if (message === 'ready') {
           Atomics.store(state.words, HEADER.spawnPending, this.#threads.size < maxThreads ? 0 : 1);
           resolve();
@@ -79,16 +80,11 @@ export class Supervisor {
           signalEventfd(this.wakeFd);
         }
       });
-      let failure: Error | undefined;
-      worker.on('error', (error) => {
-        failure = error;
-      });
-      worker.on('exit', (code) => {
+      engine.onExit((reason) => {
         this.#threads.delete(thread);
         Atomics.store(state.words, state.thread(thread) + THREAD.reading, THREAD_AWAY);
         if (retired) Atomics.store(state.words, HEADER.spawnPending, 0);
         if (retired || this.#stopped) return;
-        const reason = failure?.message ?? `exit code ${code}`;
         reject(new Error(reason));
         this.#died(reason);
       });
@@ -110,11 +106,11 @@ export class Supervisor {
     Atomics.store(words, HEADER.stop, 1);
     Atomics.add(words, HEADER.queueVersion, 1);
     const gone = [...this.#threads.values()].map(
-      (worker) => new Promise<void>((resolve) => worker.once('exit', () => resolve())),
+      (engine) => new Promise<void>((resolve) => engine.onExit(() => resolve())),
     );
     signalEventfd(this.wakeFd);
     const timer = setTimeout(() => {
-      for (const worker of this.#threads.values()) void worker.terminate();
+      for (const engine of this.#threads.values()) engine.terminate();
     }, STOP_MS);
     await Promise.all(gone);
     clearTimeout(timer);
