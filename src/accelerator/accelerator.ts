@@ -32,7 +32,7 @@ import { addressOf } from '../sys/memory.js';
 import { type DeviceListing, listDevice } from './device-listing.js';
 import type { Dispatcher } from './dispatcher.js';
 import { DmaMemory } from './dma-memory.js';
-import { Job, type OperationInfo } from './job.js';
+import { Job, type OperationInfo, operationError } from './job.js';
 import { checkLimits, withLimits } from './limits.js';
 import { AcceleratorQueue } from './raw-queue.js';
 import { CompressSession, type CompressSessionOptions } from './session.js';
@@ -96,11 +96,15 @@ export class Accelerator {
   /** Compresses into one standard stream. Resolves with the stream, or with its origin, too, under `info: true`. */
   compress(input: Bytes, options: CompressOptions & RequestOptions & InfoOption): Promise<WithInfo>;
   compress(input: Bytes, options?: CompressOptions & RequestOptions): Promise<Buffer>;
-  async compress(
+  compress(
     input: Bytes,
     options: CompressOptions & RequestOptions & Partial<InfoOption> = {},
   ): Promise<Buffer | WithInfo> {
-    return this.compressWith(input, this.compressParameters(options), options);
+    try {
+      return this.compressWith(input, this.compressParameters(options), options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   compressSync(input: Bytes, options: CompressOptions & InfoOption): WithInfo;
@@ -245,16 +249,54 @@ export class Accelerator {
     return compressParameters(options, this.#device.description.maxLevel);
   }
 
-  /** @internal `batched` leaves the doorbell to the caller. */
-  async compressWith(
+  /**
+   * @internal `batched` leaves the doorbell to the caller. Small inputs without wishes take the shortest way: ten
+   * thousands of them may be waiting, and each holds what it allocates.
+   */
+  compressWith(
     source: Bytes,
     parameters: CompressParameters,
     options: RequestOptions & Partial<InfoOption>,
     batched = false,
   ): Promise<Buffer | WithInfo> {
-    this.#checkOpen();
-    checkLimits(options);
-    const input = toBytes(source);
+    try {
+      this.#checkOpen();
+      checkLimits(options);
+      const input = toBytes(source);
+      const plain = !options.info && !options.signal && options.deadlineMs === undefined;
+      if (plain && isWholeInput(input))
+        return this.#compressPlain(compressOperation(input, parameters), batched);
+      return this.#compressJob(input, parameters, options, batched);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #compressPlain(operation: Operation, batched: boolean): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      operation.onDone = (done) => {
+        const error = done.error ?? operationError(done, this.#device.name, this.#dispatcher.queue.id);
+        if (error) reject(error);
+        else resolve(done.data);
+      };
+      this.#send(operation, batched);
+    });
+  }
+
+  /** Sends an operation; an input in device memory is read where it lies. */
+  #send(operation: Operation, batched: boolean): void {
+    const address = this.#memory.addressOf(operation.input);
+    if (address !== 0) operation.inputAddress = address;
+    this.#dispatcher.enqueue(operation);
+    if (!batched) this.#dispatcher.flush();
+  }
+
+  async #compressJob(
+    input: Uint8Array,
+    parameters: CompressParameters,
+    options: RequestOptions & Partial<InfoOption>,
+    batched: boolean,
+  ): Promise<Buffer | WithInfo> {
     const job = this.#job(options.info === true);
     const data = isWholeInput(input)
       ? await this.#single(job, compressOperation(input, parameters), options, batched, ALWAYS)
@@ -375,11 +417,8 @@ export class Accelerator {
         }
       };
     });
-    const address = this.#memory.addressOf(operation.input);
-    if (address !== 0) operation.inputAddress = address;
     job.prepare(operation);
-    this.#dispatcher.enqueue(operation);
-    if (!batched) this.#dispatcher.flush();
+    this.#send(operation, batched);
     return withLimits(work, options, () => this.#dispatcher.abandon(operation));
   }
 
