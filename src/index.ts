@@ -2,8 +2,8 @@
 
 export { ALGORITHM, type CompressionAlgorithm } from './abi/algorithms.js';
 export { CQE_FLAG, OPCODE, SQE_FLAG, STATUS } from './abi/queue.js';
-export type { InfoOption, WithInfo } from './accelerator/accelerator.js';
 export { Accelerator } from './accelerator/accelerator.js';
+export type { InfoOption, WithInfo } from './accelerator/compression-calls.js';
 export type { DeviceListing } from './accelerator/device-listing.js';
 export type { DmaBuffer } from './accelerator/dma-memory.js';
 export type { OperationInfo } from './accelerator/job.js';

@@ -1,53 +1,24 @@
-import { LIMITS, STATUS } from '../abi/queue.js';
-import {
-  compressChunks,
-  compressLarge,
-  compressOperation,
-  decompressAny,
-  decompressChunks,
-  decompressGrowing,
-  decompressOperation,
-  deservesStream,
-  isPlainSuccess,
-  isWholeInput,
-  type Steps,
-} from '../algorithms/compression.js';
+import { compressChunks } from '../algorithms/compression.js';
+import { decompressChunks } from '../algorithms/decompression.js';
 import type { GzipHeader } from '../algorithms/framing.js';
 import { Operation } from '../algorithms/operation.js';
 import {
   type Bytes,
   type CompressOptions,
-  type CompressParameters,
-  compressParameters,
   type DecompressOptions,
-  type DecompressParameters,
   decompressParameters,
   eachBytes,
   type RequestOptions,
-  toBytes,
 } from '../algorithms/options.js';
 import type { DriverDevice } from '../driver/driver.js';
 import { ArgumentError, ClosedError } from '../errors.js';
-import { addressOf } from '../sys/memory.js';
+import { CompressionCalls, type InfoOption, type WithInfo } from './compression-calls.js';
 import { type DeviceListing, listDevice } from './device-listing.js';
 import type { Dispatcher } from './dispatcher.js';
 import { DmaMemory } from './dma-memory.js';
-import { Job, type OperationInfo, operationError } from './job.js';
-import { checkLimits, withLimits } from './limits.js';
 import { AcceleratorQueue } from './raw-queue.js';
 import { CompressSession, type CompressSessionOptions } from './session.js';
 import type { Staging } from './staging.js';
-
-/** A result together with where it came from. */
-export interface WithInfo {
-  data: Buffer;
-  info: OperationInfo;
-}
-
-/** Asks for a result with its origin. */
-export interface InfoOption {
-  info: true;
-}
 
 export interface AcceleratorParts {
   device: DriverDevice;
@@ -59,7 +30,6 @@ export interface AcceleratorParts {
   end: () => Promise<void>;
 }
 
-const ALWAYS = (): boolean => true;
 const EMPTY = new Uint8Array(0);
 const DEFAULT_QUEUE_DEPTH = 128;
 
@@ -74,9 +44,7 @@ export class Accelerator {
   readonly #parts: AcceleratorParts;
   readonly #memory: DmaMemory;
   readonly #queues = new Set<AcceleratorQueue>();
-  /** Calls under way, each of one request or of many in turn: closing waits for them. */
-  #calls = 0;
-  #lastCallDone: (() => void) | undefined;
+  readonly #calls: CompressionCalls;
   #closed: Promise<void> | undefined;
 
   /** @internal Use `open`. */
@@ -85,6 +53,13 @@ export class Accelerator {
     this.#device = parts.device;
     this.#dispatcher = parts.dispatcher;
     this.#memory = new DmaMemory(parts.device);
+    this.#calls = new CompressionCalls({
+      device: parts.device,
+      dispatcher: parts.dispatcher,
+      memory: this.#memory,
+      window: parts.window,
+      checkOpen: () => this.#checkOpen(),
+    });
     parts.device.onLost((reason) => parts.dispatcher.fail(reason));
   }
 
@@ -101,7 +76,7 @@ export class Accelerator {
     options: CompressOptions & RequestOptions & Partial<InfoOption> = {},
   ): Promise<Buffer | WithInfo> {
     try {
-      return this.compressWith(input, this.compressParameters(options), options);
+      return this.#calls.compress(input, this.#calls.parameters(options), options);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -110,7 +85,7 @@ export class Accelerator {
   compressSync(input: Bytes, options: CompressOptions & InfoOption): WithInfo;
   compressSync(input: Bytes, options?: CompressOptions): Buffer;
   compressSync(input: Bytes, options: CompressOptions & Partial<InfoOption> = {}): Buffer | WithInfo {
-    return this.compressWithSync(input, this.compressParameters(options), options.info === true);
+    return this.#calls.compressSync(input, this.#calls.parameters(options), options.info === true);
   }
 
   /** Compresses many inputs with the same parameters, published in batches. Results come in order. */
@@ -118,8 +93,8 @@ export class Accelerator {
     inputs: Iterable<Bytes>,
     options: CompressOptions & RequestOptions = {},
   ): Promise<Buffer[]> {
-    const parameters = this.compressParameters(options);
-    return this.#many(inputs, options, (input) => this.compressWith(input, parameters, {}, true));
+    const parameters = this.#calls.parameters(options);
+    return this.#calls.many(inputs, options, (input) => this.#calls.compress(input, parameters, {}, true));
   }
 
   /** Decompresses one standard stream (for gzip, all its members). */
@@ -129,13 +104,13 @@ export class Accelerator {
     input: Bytes,
     options: DecompressOptions & RequestOptions & Partial<InfoOption> = {},
   ): Promise<Buffer | WithInfo> {
-    return this.decompressWith(input, decompressParameters(options), options);
+    return this.#calls.decompress(input, decompressParameters(options), options);
   }
 
   decompressSync(input: Bytes, options: DecompressOptions & InfoOption): WithInfo;
   decompressSync(input: Bytes, options?: DecompressOptions): Buffer;
   decompressSync(input: Bytes, options: DecompressOptions & Partial<InfoOption> = {}): Buffer | WithInfo {
-    return this.decompressWithSync(input, decompressParameters(options), options.info === true);
+    return this.#calls.decompressSync(input, decompressParameters(options), options.info === true);
   }
 
   /** Decompresses many inputs with the same parameters. Results come in order; the first failure rejects. */
@@ -144,7 +119,7 @@ export class Accelerator {
     options: DecompressOptions & RequestOptions = {},
   ): Promise<Buffer[]> {
     const parameters = decompressParameters(options);
-    return this.#many(inputs, options, (input) => this.decompressWith(input, parameters, {}, true));
+    return this.#calls.many(inputs, options, (input) => this.#calls.decompress(input, parameters, {}, true));
   }
 
   /** Compresses what a source yields, in bounded memory, into chunks of one standard stream. */
@@ -154,9 +129,9 @@ export class Accelerator {
   ): AsyncGenerator<Buffer, void, void> {
     this.#checkOpen();
     return compressChunks(
-      this.#job(false),
+      this.#calls.job(false),
       eachBytes(source),
-      this.compressParameters(options),
+      this.#calls.parameters(options),
       options.header,
     );
   }
@@ -167,13 +142,13 @@ export class Accelerator {
     options: DecompressOptions = {},
   ): AsyncGenerator<Buffer, void, void> {
     this.#checkOpen();
-    return decompressChunks(this.#job(false), eachBytes(source), decompressParameters(options));
+    return decompressChunks(this.#calls.job(false), eachBytes(source), decompressParameters(options));
   }
 
   /** Parameters checked once, for many requests. */
   session(options: CompressSessionOptions = {}): CompressSession {
     this.#checkOpen();
-    return new CompressSession(this, options);
+    return new CompressSession(this.#calls, options);
   }
 
   /** One empty request: what a round trip through the queue takes. */
@@ -227,11 +202,7 @@ export class Accelerator {
   }
 
   async #close(): Promise<void> {
-    if (this.#calls > 0) {
-      await new Promise<void>((resolve) => {
-        this.#lastCallDone = resolve;
-      });
-    }
+    await this.#calls.settled();
     await this.#dispatcher.close();
     await Promise.all([...this.#queues].map((queue) => queue.release()));
     await this.#dispatcher.queue.release();
@@ -243,235 +214,6 @@ export class Accelerator {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-
-  /** @internal Checks compression options. */
-  compressParameters(options: CompressOptions): CompressParameters {
-    return compressParameters(options, this.#device.description.maxLevel);
-  }
-
-  /**
-   * @internal `batched` leaves the doorbell to the caller. Small inputs without wishes take the shortest way: ten
-   * thousands of them may be waiting, and each holds what it allocates.
-   */
-  compressWith(
-    source: Bytes,
-    parameters: CompressParameters,
-    options: RequestOptions & Partial<InfoOption>,
-    batched = false,
-  ): Promise<Buffer | WithInfo> {
-    try {
-      this.#checkOpen();
-      checkLimits(options);
-      const input = toBytes(source);
-      const plain = !options.info && !options.signal && options.deadlineMs === undefined;
-      if (plain && isWholeInput(input))
-        return this.#compressPlain(compressOperation(input, parameters), batched);
-      return this.#compressJob(input, parameters, options, batched);
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
-  #compressPlain(operation: Operation, batched: boolean): Promise<Buffer> {
-    return new Promise((resolve, reject) => {
-      operation.onDone = (done) => {
-        const error = done.error ?? operationError(done, this.#device.name, this.#dispatcher.queue.id);
-        if (error) reject(error);
-        else resolve(done.data);
-      };
-      this.#send(operation, batched);
-    });
-  }
-
-  /** Sends an operation; an input in device memory is read where it lies. */
-  #send(operation: Operation, batched: boolean): void {
-    const address = this.#memory.addressOf(operation.input);
-    if (address !== 0) operation.inputAddress = address;
-    this.#dispatcher.enqueue(operation);
-    if (!batched) this.#dispatcher.flush();
-  }
-
-  async #compressJob(
-    input: Uint8Array,
-    parameters: CompressParameters,
-    options: RequestOptions & Partial<InfoOption>,
-    batched: boolean,
-  ): Promise<Buffer | WithInfo> {
-    const job = this.#job(options.info === true);
-    const data = isWholeInput(input)
-      ? await this.#single(job, compressOperation(input, parameters), options, batched, ALWAYS)
-      : await this.#counted(() => this.#steps(job, compressLarge(job, input, parameters), options));
-    return options.info ? { data: data!, info: job.info } : data!;
-  }
-
-  /** @internal */
-  compressWithSync(source: Bytes, parameters: CompressParameters, info: boolean): Buffer | WithInfo {
-    this.#checkOpen();
-    const input = toBytes(source);
-    const job = this.#job(info, this.#syncAddress);
-    let data: Buffer;
-    if (isWholeInput(input)) {
-      const operation = compressOperation(input, parameters);
-      this.#runSync(job, operation);
-      job.check(operation);
-      data = operation.data;
-    } else {
-      data = this.#stepsSync(compressLarge(job, input, parameters));
-    }
-    return info ? { data, info: job.info } : data;
-  }
-
-  /** @internal */
-  async decompressWith(
-    source: Bytes,
-    parameters: DecompressParameters,
-    options: RequestOptions & Partial<InfoOption>,
-    batched = false,
-  ): Promise<Buffer | WithInfo> {
-    this.#checkOpen();
-    checkLimits(options);
-    const input = toBytes(source);
-    const length = input.byteLength;
-    const job = this.#job(options.info === true);
-    const data = await this.#counted(async () => {
-      let whole: Buffer | undefined;
-      if (isWholeInput(input)) {
-        const operation = decompressOperation(input, parameters);
-        whole = await this.#single(job, operation, options, batched, (done) =>
-          isPlainSuccess(done, parameters),
-        );
-      }
-      return whole ?? this.#steps(job, this.#decompressSteps(job, input, length, parameters), options);
-    });
-    return options.info ? { data, info: job.info } : data;
-  }
-
-  /** @internal */
-  decompressWithSync(source: Bytes, parameters: DecompressParameters, info: boolean): Buffer | WithInfo {
-    this.#checkOpen();
-    const input = toBytes(source);
-    const length = input.byteLength;
-    const job = this.#job(info, this.#syncAddress);
-    let data: Buffer | undefined;
-    if (isWholeInput(input)) {
-      const operation = decompressOperation(input, parameters);
-      this.#runSync(job, operation);
-      if (isPlainSuccess(operation, parameters)) {
-        job.note(operation);
-        data = operation.data;
-      } else if (!deservesStream(operation)) {
-        throw job.error(operation)!;
-      }
-    }
-    data ??= this.#stepsSync(this.#decompressSteps(job, input, length, parameters));
-    return info ? { data, info: job.info } : data;
-  }
-
-  /** Runs a call that must have ended before the accelerator closes. */
-  async #counted<T>(call: () => Promise<T>): Promise<T> {
-    this.#calls++;
-    try {
-      return await call();
-    } finally {
-      if (--this.#calls === 0) this.#lastCallDone?.();
-    }
-  }
-
-  #decompressSteps(
-    job: Job,
-    input: Uint8Array,
-    length: number,
-    parameters: DecompressParameters,
-  ): Steps<Buffer> {
-    return this.#device.description.streams
-      ? decompressAny(job, input, length, parameters)
-      : decompressGrowing(
-          job,
-          input,
-          length,
-          parameters,
-          Math.min(this.#device.maxTransfer, LIMITS.maxTransfer),
-        );
-  }
-
-  /**
-   * One request, settled straight from its completion; undefined for an outcome that is not `final`, and that another
-   * attempt must improve on.
-   */
-  #single(
-    job: Job,
-    operation: Operation,
-    options: RequestOptions,
-    batched: boolean,
-    final: (operation: Operation) => boolean,
-  ): Promise<Buffer | undefined> {
-    const work = new Promise<Buffer | undefined>((resolve, reject) => {
-      operation.onDone = (done) => {
-        if (!done.error && done.status === STATUS.ok && final(done)) {
-          job.note(done);
-          resolve(done.data);
-        } else if (deservesStream(done)) {
-          resolve(undefined);
-        } else {
-          reject(job.error(done));
-        }
-      };
-    });
-    job.prepare(operation);
-    this.#send(operation, batched);
-    return withLimits(work, options, () => this.#dispatcher.abandon(operation));
-  }
-
-  /** Runs requests in turn, waiting on the event loop. */
-  #steps<T>(job: Job, steps: Steps<T>, options: RequestOptions): Promise<T> {
-    let cancelled = false;
-    const work = (async () => {
-      for (let next = steps.next(); ; next = steps.next()) {
-        if (next.done) return next.value;
-        await job.wait(next.value);
-        if (cancelled) {
-          steps.return(undefined as T);
-          throw new ClosedError('the request was given up');
-        }
-      }
-    })();
-    return withLimits(work, options, () => {
-      cancelled = true;
-    });
-  }
-
-  #stepsSync<T>(steps: Steps<T>): T {
-    for (let next = steps.next(); ; next = steps.next()) {
-      if (next.done) return next.value;
-      this.#dispatcher.waitSync(next.value);
-    }
-  }
-
-  #runSync(job: Job, operation: Operation): void {
-    job.prepare(operation);
-    this.#dispatcher.runSync(operation);
-  }
-
-  async #many<T>(
-    inputs: Iterable<Bytes>,
-    options: RequestOptions,
-    run: (input: Bytes) => Promise<T>,
-  ): Promise<Buffer[]> {
-    this.#checkOpen();
-    checkLimits(options);
-    const given = [...inputs];
-    const work = Promise.all(given.map(run));
-    this.#dispatcher.flush();
-    return withLimits(work, options, () => {}) as Promise<Buffer[]>;
-  }
-
-  #job(timed: boolean, address?: (input: Uint8Array) => number): Job {
-    return new Job(this.#dispatcher, this.#device.name, this.#parts.window, timed, address);
-  }
-
-  /** Under SVA the device may read the caller's memory during a synchronous call: nothing can take it away. */
-  readonly #syncAddress = (input: Uint8Array): number =>
-    this.#device.sva ? addressOf(input) : this.#memory.addressOf(input);
 
   #checkOpen(): void {
     if (this.#closed) throw new ClosedError('the accelerator is closed', { device: this.#device.name });

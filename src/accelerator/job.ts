@@ -1,5 +1,5 @@
 import { SQE_FLAG, STATUS, statusName } from '../abi/queue.js';
-import { dataError } from '../algorithms/compression.js';
+import { dataError } from '../algorithms/data-errors.js';
 import type { Operation } from '../algorithms/operation.js';
 import type { Runner } from '../algorithms/runner.js';
 import { engineName } from '../device/engines/engine.js';

@@ -10,9 +10,9 @@ import {
   STATUS_PAGE,
 } from '../abi/queue.js';
 import { signalEventfd, trySignal } from '../sys/fd.js';
-import { viewMemory } from '../sys/libc.js';
 import { yieldProcessor } from '../sys/thread.js';
 import type { Executor } from './executor.js';
+import { type ServedQueue, viewQueue } from './served-queue.js';
 import { type DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
 
 /*
@@ -64,19 +64,6 @@ const YIELD_MS = 0.03;
 const POLLS_PER_LOOK = 64;
 /** How long to wait for another thread's turn to end before giving the processor away, in tries. */
 const LOCK_TRIES = 2000;
-
-interface ServedQueue {
-  base: number;
-  generation: number;
-  number: number;
-  depth: number;
-  mask: number;
-  token: number;
-  space: number;
-  sq: Int32Array;
-  cq: Int32Array;
-  doorbell: Int32Array;
-}
 
 export interface EngineLoopOptions {
   state: DeviceState;
@@ -189,29 +176,12 @@ export class EngineLoop {
       // The control thread disables a queue only while nobody holds its lock: hold it while viewing its memory.
       this.#lock(base);
       if (Atomics.load(this.#words, base + QUEUE.generation) === generation) {
-        queues.push(this.#view(base, generation));
+        queues.push(viewQueue(this.#state, base, generation));
       }
       Atomics.store(this.#words, base + QUEUE.lock, 0);
     }
     this.#queues = queues;
     Atomics.store(this.#words, this.#threadAt + THREAD.reading, this.#version);
-  }
-
-  #view(base: number, generation: number): ServedQueue {
-    const words = this.#words;
-    const depth = words[base + QUEUE.depth]!;
-    return {
-      base,
-      generation,
-      number: words[base + QUEUE.number]!,
-      depth,
-      mask: depth - 1,
-      token: words[base + QUEUE.token]!,
-      space: words[base + QUEUE.space]!,
-      sq: new Int32Array(viewMemory(this.#state.wide(base + QUEUE.sqLow), depth * SQE.bytes)),
-      cq: new Int32Array(viewMemory(this.#state.wide(base + QUEUE.cqLow), depth * CQE.bytes)),
-      doorbell: new Int32Array(viewMemory(this.#state.wide(base + QUEUE.doorbellLow), DOORBELL.pageBytes)),
-    };
   }
 
   #anythingPending(): boolean {

@@ -22,21 +22,14 @@ import {
 import { SystemError } from '../errors.js';
 import { closeFds } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
-import { checkMappable, createMemfd } from '../sys/memfd.js';
-import { MAX_MAPPING_BYTES, Mapping } from '../sys/memory.js';
+import { createMemfd } from '../sys/memfd.js';
+import { Mapping } from '../sys/memory.js';
 import type { DmaRegion } from '../transport/transport.js';
 import { translate } from './address-space.js';
 import type { Device } from './device.js';
+import { DmaRegions } from './dma-regions.js';
 import { releaseSessions } from './executor.js';
-import {
-  QUEUE,
-  SPACE,
-  SPACE_HEADER_WORDS,
-  SPACE_MODE,
-  SPACE_REGION,
-  SPACE_REGION_WORDS,
-  THREAD,
-} from './state.js';
+import { QUEUE, SPACE, SPACE_MODE } from './state.js';
 
 /** Who holds a queue's lock when the control thread does. */
 const CONTROL_LOCK = -1;
@@ -48,13 +41,6 @@ export interface RegionDescription {
   write: boolean;
   /** A sealed memfd, when the region can be mapped as a whole. */
   fd: number | undefined;
-}
-
-interface MappedRegion {
-  slot: number;
-  iova: number;
-  length: number;
-  mapping: Mapping;
 }
 
 /**
@@ -73,13 +59,14 @@ export class DeviceFunction {
   readonly #setup = Buffer.alloc(QUEUE_SETUP.bytes);
   readonly #vectors: number[] = new Array(LIMITS.maxQueues).fill(-1);
   #errorFd = -1;
-  readonly #regions: MappedRegion[] = [];
+  readonly #memory: DmaRegions;
   #closed = false;
 
   constructor(device: Device, space: number, sva: boolean) {
     this.#device = device;
     this.space = space;
     this.#sva = sva;
+    this.#memory = new DmaRegions(device, space, sva);
     const length = LIMITS.maxQueues * DOORBELL.pageBytes;
     this.#doorbellFd = createMemfd('doorbells', length);
     this.#doorbells = Mapping.shared(this.#doorbellFd, 0, length, 'read-write');
@@ -312,84 +299,19 @@ export class DeviceFunction {
 
   /** Lets requests name `length` bytes at `iova`: a sealed memfd's, mapped here. */
   dmaMap(region: DmaRegion): void {
-    if (this.#sva) throw new SystemError('DMA_MAP', ERRNO.EOPNOTSUPP, 'under SVA nothing has to be mapped');
-    const { iova, length, offset, fd } = region;
-    const whole = (value: number): boolean => value % 4096 === 0;
-    if (
-      !(
-        length > 0 &&
-        length <= MAX_MAPPING_BYTES &&
-        whole(length) &&
-        whole(iova) &&
-        whole(offset) &&
-        iova + length <= LIMITS.addressEnd
-      )
-    ) {
-      throw invalid('a DMA region must be whole pages, at most 4 GiB, below 2^47');
-    }
-    if (this.#regions.some((r) => iova < r.iova + r.length && r.iova < iova + length)) {
-      throw new SystemError('DMA_MAP', ERRNO.EEXIST, 'the region overlaps another');
-    }
-    const { state } = this.#device;
-    const at = state.space(this.space);
-    let slot = 0;
-    while (this.#regions.some((r) => r.slot === slot)) slot++;
-    if (slot >= state.shape.regionsPerSpace) {
-      throw new SystemError('DMA_MAP', ERRNO.ENOSPC, 'too many DMA regions');
-    }
-    try {
-      checkMappable(fd, offset, length);
-    } catch (error) {
-      throw invalid((error as Error).message);
-    }
-    const mapping = Mapping.shared(fd, offset, length, region.writable ? 'read-write' : 'read');
-    this.#regions.push({ slot, iova, length, mapping });
-    const entry = at + SPACE_HEADER_WORDS + slot * SPACE_REGION_WORDS;
-    state.words[entry + SPACE_REGION.writable] = region.writable ? 1 : 0;
-    state.setWide(entry + SPACE_REGION.iovaLow, iova);
-    state.setWide(entry + SPACE_REGION.lengthLow, length);
-    state.setWide(entry + SPACE_REGION.addressLow, mapping.address);
-    Atomics.store(state.words, entry + SPACE_REGION.valid, 1);
-    const count = Atomics.load(state.words, at + SPACE.regions);
-    Atomics.store(state.words, at + SPACE.regions, Math.max(count, slot + 1));
+    this.#memory.map(region);
   }
 
   /** Takes a region away; done once no thread can still be using it. */
   async dmaUnmap(iova: number, length: number): Promise<void> {
-    const index = this.#regions.findIndex((r) => r.iova === iova && r.length === length);
-    const region = this.#regions[index];
-    if (!region) throw new SystemError('DMA_UNMAP', ERRNO.ENOENT, 'no such DMA region');
     const { state } = this.#device;
-    const inside = (address: number): boolean =>
-      address >= region.mapping.address && address < region.mapping.address + region.length;
-    for (const block of this.#blocks) {
-      if (block < 0) continue;
-      const at = state.queue(block);
-      if (inside(state.wide(at + QUEUE.sqLow)) || inside(state.wide(at + QUEUE.cqLow))) {
-        throw new SystemError('DMA_UNMAP', ERRNO.EBUSY, 'an enabled queue lies in this region');
-      }
-    }
-    const entry = state.space(this.space) + SPACE_HEADER_WORDS + region.slot * SPACE_REGION_WORDS;
-    Atomics.store(state.words, entry + SPACE_REGION.valid, 0);
-    await this.#threadsPassed();
-    this.#regions.splice(index, 1);
-    region.mapping.unmap();
-  }
-
-  /** Resolves when every thread that was using a client's memory has stopped doing so once. */
-  async #threadsPassed(): Promise<void> {
-    const { state } = this.#device;
-    for (let thread = 0; thread < state.shape.threads; thread++) {
-      const at = state.thread(thread) + THREAD.epoch;
-      const epoch = Atomics.load(state.words, at);
-      while ((epoch & 1) === 1 && Atomics.load(state.words, at) === epoch) {
-        if (this.#device.failed) {
-          await this.#device.stopThreads();
-          return;
-        }
-        await sleep(1);
-      }
-    }
+    await this.#memory.unmap(iova, length, (inside) =>
+      this.#blocks.some((block) => {
+        if (block < 0) return false;
+        const at = state.queue(block);
+        return inside(state.wide(at + QUEUE.sqLow)) || inside(state.wide(at + QUEUE.cqLow));
+      }),
+    );
   }
 
   /** DEVICE_RESET: no queue is enabled and no session open afterwards; DMA regions stay. */
@@ -409,8 +331,7 @@ export class DeviceFunction {
     if (this.#closed) return;
     this.#closed = true;
     await this.reset();
-    await this.#threadsPassed();
-    for (const region of this.#regions) region.mapping.unmap();
+    await this.#memory.close();
     this.#doorbells.unmap();
     closeFds([this.#doorbellFd, this.#errorFd, ...this.#vectors].filter((fd) => fd >= 0));
     const at = this.#device.state.space(this.space);
