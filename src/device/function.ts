@@ -234,7 +234,6 @@ export class DeviceFunction {
     set(QUEUE.token, token);
     set(QUEUE.space, this.space);
     set(QUEUE.irqFd, this.#vectors[vector]!);
-    set(QUEUE.number, queue);
     state.setWide(at + QUEUE.sqLow, sq);
     state.setWide(at + QUEUE.cqLow, cq);
     state.setWide(at + QUEUE.doorbellLow, this.#doorbells.address + queue * DOORBELL.pageBytes);

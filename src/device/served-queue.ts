@@ -6,7 +6,6 @@ import { type DeviceState, QUEUE } from './state.js';
 export interface ServedQueue {
   base: number;
   generation: number;
-  number: number;
   depth: number;
   mask: number;
   token: number;
@@ -23,7 +22,6 @@ export function viewQueue(state: DeviceState, base: number, generation: number):
   return {
     base,
     generation,
-    number: words[base + QUEUE.number]!,
     depth,
     mask: depth - 1,
     token: words[base + QUEUE.token]!,

@@ -62,7 +62,6 @@ export const QUEUE = {
   cqHigh: 23,
   doorbellLow: 24,
   doorbellHigh: 25,
-  number: 26,
   // Counters.
   completed: 32,
   wrongRings: 33,

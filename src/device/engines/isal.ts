@@ -7,7 +7,7 @@ import { bindAll, loadedPath, setPointer } from './native.js';
 
 /*
  * ISA-L's igzip (libisal.so.2). The structures below are those of igzip_lib.h 2.30 on LP64; other versions are
- * refused, and test/engines/layout.test.ts holds the offsets against the header.
+ * refused, and test/abi/headers.test.ts holds the offsets against the header.
  */
 
 const SONAME = 'libisal.so.2';

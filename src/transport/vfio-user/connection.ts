@@ -58,10 +58,6 @@ export class Connection {
     this.#onEnd = onEnd;
   }
 
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   /** Receives whatever comes, and keeps the event loop alive, until `unlisten`. */
   listen(): void {
     if (!this.#closed) this.#reader ??= watch(this.#fd, 'readable', () => this.receive());
