@@ -5,8 +5,9 @@ import { closeFds, duplicateFd, signalEventfd } from '../sys/fd.js';
 import { checkPlatform } from '../sys/libc.js';
 import { createSocketPair } from '../sys/socket.js';
 import type { DeviceOptions } from './device.js';
-import type { EmbeddedReady, EmbeddedWorkerData } from './embedded-worker.js';
+import type { EmbeddedMessage, EmbeddedReady, EmbeddedWorkerData } from './embedded-worker.js';
 import type { SpareThreadData } from './engine-worker.js';
+import { CONTROL_THREAD, engineThread, Lifeline } from './lifeline.js';
 
 export interface EmbeddedOptions extends Omit<DeviceOptions, 'lifeline' | 'spareThread'> {
   /** Whether the device takes any address of this process; without it, only mapped memory. */
@@ -30,17 +31,24 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
   checkPlatform();
   const [client, server] = createSocketPair();
   const { sva, ...deviceOptions } = options;
-  const lifeline = new SharedArrayBuffer(4);
+  const lifeline = new Lifeline(options.maxThreads);
+  lifeline.enter(CONTROL_THREAD);
+  lifeline.enter(engineThread(0));
   // Two threads that take as long to start: at the same time. The device takes the engine thread over when it is up.
   const { port1, port2 } = new MessageChannel();
-  const spare: SpareThreadData = { port: port1, disabledEngines: options.disabledEngines };
+  const spare: SpareThreadData = {
+    port: port1,
+    disabledEngines: options.disabledEngines,
+    lifeline: lifeline.buffer,
+  };
   const engine = start('engine-worker', 'warpdrive-engine-0', spare, [port1]);
   const data: EmbeddedWorkerData = {
     socket: server,
     sva,
-    options: { ...deviceOptions, lifeline, spareThread: port2 },
+    options: { ...deviceOptions, lifeline: lifeline.buffer, spareThread: port2 },
   };
   const worker = start('embedded-worker', 'warpdrive-device', data, [port2]);
+  const say = (message: EmbeddedMessage): void => worker.postMessage(message);
   let socketClosed = false;
   let failure: Error | undefined;
   let wakeFd = -1;
@@ -53,9 +61,11 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
     if (message === 'socket-closed') socketClosed = true;
   });
   const hangUp = (): void => {
-    Atomics.store(new Int32Array(lifeline), 0, 1);
+    lifeline.cut();
     if (wakeFd >= 0) signalEventfd(wakeFd);
   };
+  const host: Host = { lifeline, hangUp, leave: () => say('leave') };
+  atExit(host);
   const deviceEnded = new Promise<void>((resolve) => {
     worker.once('exit', () => {
       // A thread that died did not close its end, nor stop its engine.
@@ -76,16 +86,15 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
   } catch (cause) {
     closeFds([client]);
     hangUp();
-    void worker.terminate();
-    void engine.terminate();
+    say('leave');
+    void ended.then(() => hosts.delete(host));
     throw new DeviceLostError('the embedded accelerator did not start', { cause });
   }
   // An open accelerator with nothing in flight does not keep the process alive.
   worker.unref();
   engine.unref();
-  atExit(hangUp);
   void ended.then(() => {
-    hangUps.delete(hangUp);
+    hosts.delete(host);
     closeFds([wakeFd]);
   });
   const end = (): Promise<void> => {
@@ -93,7 +102,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedD
     engine.ref();
     return ended;
   };
-  return { socket: client, nudge: () => worker.postMessage('nudge'), ended, end };
+  return { socket: client, nudge: () => say('nudge'), ended, end };
 }
 
 function start(file: string, name: string, workerData: object, transferList: MessagePort[]): Worker {
@@ -105,15 +114,35 @@ function start(file: string, name: string, workerData: object, transferList: Mes
   });
 }
 
-/** What wakes the engine threads of each open device when the process ends: it waits for threads that sleep. */
-const hangUps = new Set<() => void>();
+/** What ends the threads of one open device when the process ends (lifeline.ts). */
+interface Host {
+  lifeline: Lifeline;
+  /** Tells the engine threads. */
+  hangUp: () => void;
+  /** Tells the device thread, once no engine thread needs it any more. */
+  leave: () => void;
+}
+
+/** How long an exit waits for the threads of all devices; one that executes a request ends it first. */
+const LEAVE_MS = 5000;
+
+const hosts = new Set<Host>();
 let listening = false;
 
-function atExit(hangUp: () => void): void {
-  hangUps.add(hangUp);
+function atExit(host: Host): void {
+  hosts.add(host);
   if (listening) return;
   listening = true;
   process.once('exit', () => {
-    for (const each of hangUps) each();
+    const end = performance.now() + LEAVE_MS;
+    const wait = ({ lifeline }: Host, thread: number): void => {
+      lifeline.waitFor(thread, Math.max(0, end - performance.now()));
+    };
+    for (const each of hosts) each.hangUp();
+    for (const each of hosts) {
+      for (let engine = 0; engine < each.lifeline.engineThreads; engine++) wait(each, engineThread(engine));
+      each.leave();
+    }
+    for (const each of hosts) wait(each, CONTROL_THREAD);
   });
 }

@@ -1,5 +1,6 @@
 import { type MessagePort, Worker } from 'node:worker_threads';
 import type { EngineMessage, EngineWorkerData } from './engine-worker.js';
+import { Lifeline } from './lifeline.js';
 
 /** An engine thread as its supervisor sees it. */
 export interface EngineThread {
@@ -31,6 +32,7 @@ export function startThread(data: EngineWorkerData): EngineThread {
 /** Takes over a thread that somebody else has started, and that waits for its data at the other end of a port. */
 export function adoptThread(port: MessagePort, data: EngineWorkerData): EngineThread {
   port.postMessage(data);
+  new Lifeline(data.lifeline).wake();
   return {
     onMessage: (listener) => port.on('message', listener),
     // The port closes with the thread that holds its other end.

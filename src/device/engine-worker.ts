@@ -1,5 +1,4 @@
-import { once } from 'node:events';
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { STATUS_PAGE } from '../abi/queue.js';
 import { drainEventfd, signalEventfd, waitReadable } from '../sys/fd.js';
 import { viewMemory } from '../sys/libc.js';
@@ -7,6 +6,7 @@ import { EngineLoop } from './engine-loop.js';
 import { EngineRegistry } from './engines/registry.js';
 import { Executor } from './executor.js';
 import { parseFaults } from './inject.js';
+import { engineThread, Lifeline } from './lifeline.js';
 import { type DeviceShape, DeviceState, HEADER, THREAD } from './state.js';
 
 /** What the supervisor tells an engine thread at its start. */
@@ -29,6 +29,7 @@ export interface EngineWorkerData {
 export interface SpareThreadData {
   port: MessagePort;
   disabledEngines: string[];
+  lifeline: SharedArrayBuffer;
 }
 
 /** What an engine thread tells the supervisor. */
@@ -40,12 +41,17 @@ export type EngineMessage = 'ready' | 'need-thread' | 'idle';
  */
 const SLEEP_MS = 100;
 
+/** How often a spare thread looks for its data, should nobody wake it. */
+const SPARE_PAUSE_MS = 50;
+
 const given = workerData as EngineWorkerData | SpareThreadData;
+const lifeline = new Lifeline(given.lifeline);
+const number = 'port' in given ? 0 : given.thread;
+process.once('exit', () => lifeline.leave(engineThread(number)));
 const registry = new EngineRegistry(given.disabledEngines);
 const port = 'port' in given ? given.port : parentPort!;
-const data = 'port' in given ? ((await once(given.port, 'message')) as [EngineWorkerData])[0] : given;
+const data = 'port' in given ? awaitData(given.port) : given;
 const state = new DeviceState(data.shape, data.state);
-const lifeline = new Int32Array(data.lifeline);
 const retireAt = state.thread(data.thread) + THREAD.retire;
 const say = (message: EngineMessage): void => port.postMessage(message);
 const executor = new Executor(state, data.thread, registry, parseFaults(data.faults));
@@ -60,9 +66,7 @@ const loop = new EngineLoop({
 });
 
 const leaving = (): boolean =>
-  Atomics.load(state.words, HEADER.stop) !== 0 ||
-  Atomics.load(state.words, retireAt) !== 0 ||
-  Atomics.load(lifeline, 0) !== 0;
+  Atomics.load(state.words, HEADER.stop) !== 0 || Atomics.load(state.words, retireAt) !== 0 || lifeline.isCut;
 
 say('ready');
 let sleptMs = 0;
@@ -84,3 +88,13 @@ while (!leaving()) {
 signalEventfd(data.wakeFd);
 registry.close();
 port.close();
+
+/** Waits for the data of a spare thread: not on the event loop, where this thread could be ended at any moment. */
+function awaitData(from: MessagePort): EngineWorkerData {
+  for (;;) {
+    const received = receiveMessageOnPort(from) as { message: EngineWorkerData } | undefined;
+    if (received) return received.message;
+    if (lifeline.isCut) process.exit();
+    lifeline.pause(SPARE_PAUSE_MS);
+  }
+}

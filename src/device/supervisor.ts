@@ -2,12 +2,13 @@ import type { MessagePort } from 'node:worker_threads';
 import { closeFds, createEventfd, signalEventfd } from '../sys/fd.js';
 import { adoptThread, type EngineThread, startThread } from './engine-thread.js';
 import type { EngineWorkerData } from './engine-worker.js';
+import { engineThread, Lifeline } from './lifeline.js';
 import { type DeviceState, HEADER, THREAD, THREAD_AWAY } from './state.js';
 
 /** A thread beyond the first goes after sleeping this long. */
 const THREAD_IDLE_MS = 2000;
 /** How long a thread may take to leave by itself before it is terminated. */
-const STOP_MS = 2000;
+const STOP_MS = 30_000;
 
 export interface SupervisorOptions {
   state: DeviceState;
@@ -26,6 +27,7 @@ export interface SupervisorOptions {
 export class Supervisor {
   readonly wakeFd = createEventfd();
   readonly #options: SupervisorOptions;
+  readonly #lifeline: Lifeline;
   readonly #threads = new Map<number, EngineThread>();
   #spare: MessagePort | undefined;
   #stopped: Promise<void> | undefined;
@@ -33,6 +35,7 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#spare = options.spareThread;
+    this.#lifeline = new Lifeline(options.lifeline);
   }
 
   get threads(): number {
@@ -50,6 +53,8 @@ export class Supervisor {
     let thread = 0;
     while (this.#threads.has(thread)) thread++;
     if (thread >= maxThreads) return Promise.resolve();
+    // A spare thread was entered when it was started.
+    if (!this.#spare && !this.#lifeline.enter(engineThread(thread))) return Promise.resolve();
     const data: EngineWorkerData = {
       shape: state.shape,
       state: state.buffer,
@@ -82,6 +87,7 @@ export class Supervisor {
       });
       engine.onExit((reason) => {
         this.#threads.delete(thread);
+        this.#lifeline.leave(engineThread(thread));
         Atomics.store(state.words, state.thread(thread) + THREAD.reading, THREAD_AWAY);
         if (retired) Atomics.store(state.words, HEADER.spawnPending, 0);
         if (retired || this.#stopped) return;

@@ -66,6 +66,22 @@ describe('a process', () => {
     );
   });
 
+  it('can exit while threads of an accelerator are starting', async () => {
+    for (let run = 0; run < 10; run++) {
+      await ends(
+        `
+        const { open } = await import(library);
+        setTimeout(() => process.exit(6), ${20 + run * 15});
+        const acc = await open({ engines: 32 });
+        const data = Buffer.alloc(1 << 24, 'some text to be compressed; ');
+        acc.compress(data, { level: 9 }).catch(() => {});
+        setTimeout(() => process.exit(6), ${20 + run * 15});
+        `,
+        { code: 6 },
+      );
+    }
+  });
+
   it('dies of an uncaught exception as it would without us', async () => {
     for (const when of ['', 'await new Promise((r) => setTimeout(r, 20));']) {
       const stderr = await ends(`${BUSY} ${when} setImmediate(() => { throw new Error('mine'); });`, {
@@ -85,7 +101,8 @@ describe('a process', () => {
         (async () => {
           const { parentPort } = await import('node:worker_threads');
           const { open } = await import('\${library}');
-          const acc = await open({ engines: 2 });
+          // A second engine thread would just be starting (docs/security.md, "Known limits").
+          const acc = await open({ engines: 1 });
           const data = Buffer.alloc(300000, 'some text');
           const queue = await acc.requestQueue({ depth: 4 });
           for (let i = 0; i < 60; i++) acc.compress(data, { level: 9 }).catch(() => {});

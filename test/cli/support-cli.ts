@@ -10,7 +10,6 @@ export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.u
 
 export interface Result {
   code: number | null;
-  signal: NodeJS.Signals | null;
   stdout: Buffer;
   stderr: string;
 }
@@ -23,7 +22,7 @@ export interface RunOptions {
   stdout?: number;
 }
 
-/** Runs `warpdrive` to its end, with nothing on its standard input unless something is given. */
+/** Runs `warpdrive` to its end (a signal that ends it is an error), with nothing on its standard input unless something is given. */
 export function warpdrive(args: string[], options: RunOptions = {}): Result {
   return run(process.execPath, [MAIN, ...args], options);
 }
@@ -38,12 +37,9 @@ export function run(command: string, args: string[], options: RunOptions = {}): 
   });
   // A command that stops early has not read all that it was given.
   if (done.error && (done.error as NodeJS.ErrnoException).code !== 'EPIPE') throw done.error;
-  return {
-    code: done.status,
-    signal: done.signal,
-    stdout: done.stdout ?? Buffer.alloc(0),
-    stderr: done.stderr.toString(),
-  };
+  const stderr = done.stderr.toString();
+  if (done.signal) throw new Error(`${command} ${args.join(' ')} died of ${done.signal}: ${stderr}`);
+  return { code: done.status, stdout: done.stdout ?? Buffer.alloc(0), stderr };
 }
 
 /** Starts `warpdrive` and lets it run. */

@@ -1,5 +1,6 @@
 import type { TestContext } from 'node:test';
 import { Device } from '../../src/device/device.js';
+import { Lifeline } from '../../src/device/lifeline.js';
 import { DeviceServer } from '../../src/device/server.js';
 import { createSocketPair } from '../../src/sys/socket.js';
 import { VfioUserTransport } from '../../src/transport/vfio-user/client.js';
@@ -33,7 +34,7 @@ export class LocalDevice {
         spinMicroseconds: 50,
         disabledEngines: [],
         faults: options.faults ?? [],
-        lifeline: new SharedArrayBuffer(4),
+        lifeline: new Lifeline(options.maxThreads ?? 1).buffer,
       },
       maxClients,
     );

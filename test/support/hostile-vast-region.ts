@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { DEVICE_MAGIC, REGION } from '../../src/abi/registers.js';
 import { Device } from '../../src/device/device.js';
+import { Lifeline } from '../../src/device/lifeline.js';
 import { DeviceServer } from '../../src/device/server.js';
 import { closeFd } from '../../src/sys/fd.js';
 import { ERRNO } from '../../src/sys/libc.js';
@@ -19,7 +20,7 @@ const device = new Device({
   spinMicroseconds: 50,
   disabledEngines: [],
   faults: [],
-  lifeline: new SharedArrayBuffer(4),
+  lifeline: new Lifeline(1).buffer,
 });
 await device.start();
 const [client, end] = createSocketPair();
