@@ -253,7 +253,7 @@ function compressThrough(queue: AcceleratorQueue, address: number, count: number
       sent++;
     }
     queue.flush();
-    while (queue.recv(completion)) {
+    for (let more = queue.recvSync(completion); more; more = queue.recv(completion)) {
       if (completion.status !== STATUS.ok)
         throw new Error(`a request failed with status ${completion.status}`);
       done++;

@@ -2,21 +2,13 @@ import { STATUS } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import { Completion, type DeviceQueue, Submission } from '../driver/driver.js';
 import { ClosedError, DetachedError, DeviceLostError, MemoryError } from '../errors.js';
-import { yieldProcessor } from '../sys/thread.js';
 import { ResultPool } from './result-pool.js';
+import { Spin } from './spin.js';
 import type { Staging } from './staging.js';
 import { Waiter } from './waiter.js';
 
-/** How long a synchronous caller spins before it blocks on the interrupt. */
-const SPIN_MS = 0.2;
-/** How long it spins before it lets other threads have the processor between two looks. */
-const YIELD_MS = 0.03;
 /** Polls for an empty request before it is treated like any other. */
 const QUICK_POLLS = 2000;
-/** Polls between two looks at the clock and at the device's state. */
-const POLLS_PER_LOOK = 64;
-/** How long one blocking wait lasts before the device's state is looked at. */
-const BLOCK_MS = 100;
 /** The waiting list is shortened once this many of its entries are spent. */
 const COMPACT = 1024;
 
@@ -36,6 +28,7 @@ export class Dispatcher {
   readonly #submission = new Submission();
   readonly #completion = new Completion();
   readonly #waiter: Waiter;
+  readonly #spin: Spin;
   readonly #results = new ResultPool();
   readonly #noopSubmission = new Submission();
   readonly #noop = new Operation(new Uint8Array(0));
@@ -49,6 +42,7 @@ export class Dispatcher {
     this.#inFlight = new Array(queue.depth).fill(undefined);
     this.#ids = Int32Array.from({ length: queue.depth }, (_, index) => queue.depth - 1 - index);
     this.#idCount = queue.depth;
+    this.#spin = new Spin(queue);
     this.#waiter = new Waiter(queue, () => this.reap());
   }
 
@@ -110,17 +104,10 @@ export class Dispatcher {
 
   /** Takes completions until an operation that was submitted is done. */
   waitSync(operation: Operation): void {
-    let polls = 0;
-    let since = 0;
+    this.#spin.start();
     while (operation.state !== 'done') {
-      if (this.reap() > 0) continue;
-      if (++polls % POLLS_PER_LOOK !== 0) continue;
+      if (this.reap() > 0 || this.#spin.rest(Number.POSITIVE_INFINITY) < 0) continue;
       if (this.queue.failed) this.fail('the device failed while a request waited for it');
-      const now = performance.now();
-      if (since === 0) since = now;
-      const waitedMs = now - since;
-      if (waitedMs > SPIN_MS && this.queue.arm(1)) this.queue.interrupt.waitSync(BLOCK_MS);
-      else if (waitedMs > YIELD_MS) yieldProcessor();
     }
     this.#waiter.settle();
     if (this.queue.inFlight > 0) this.#waiter.start();

@@ -1,14 +1,11 @@
 import { OPCODE } from '../abi/queue.js';
 import type { Completion, DeviceQueue, QueueCounters, Submission } from '../driver/driver.js';
 import { ArgumentError, ClosedError, DeviceLostError } from '../errors.js';
-import { yieldProcessor } from '../sys/thread.js';
 import type { DmaBuffer, DmaMemory } from './dma-memory.js';
+import { Spin } from './spin.js';
 
-/** How long `recvSync` spins before it blocks, and `wait` polls before it sleeps. */
+/** How long `wait` polls before it sleeps, and how long it sleeps before the device's state is looked at. */
 const SPIN_MS = 0.2;
-/** How long `recvSync` spins before it lets other threads have the processor between two looks. */
-const YIELD_MS = 0.03;
-const POLLS_PER_LOOK = 64;
 const BLOCK_MS = 100;
 
 export interface RawQueueParts {
@@ -28,6 +25,7 @@ export class AcceleratorQueue {
   readonly #parts: RawQueueParts;
   readonly #queue: DeviceQueue;
   readonly #memory: DmaMemory;
+  readonly #spin: Spin;
   /** Keeps reserved memory mapped while requests may name it, whatever the application has dropped. */
   readonly #reserved: DmaBuffer[] = [];
   #listening = false;
@@ -38,6 +36,7 @@ export class AcceleratorQueue {
     this.#parts = parts;
     this.#queue = parts.queue;
     this.#memory = parts.memory;
+    this.#spin = new Spin(parts.queue);
   }
 
   get id(): number {
@@ -102,22 +101,14 @@ export class AcceleratorQueue {
    * @throws DeviceLostError if the device has failed.
    */
   recvSync(completion: Completion, timeoutMs = Number.POSITIVE_INFINITY): boolean {
-    let polls = 0;
-    let since = 0;
+    this.#spin.start();
     for (;;) {
       if (this.recv(completion)) return true;
       if (this.#queue.inFlight === 0) return false;
-      if (++polls % POLLS_PER_LOOK !== 0) continue;
+      const waitedMs = this.#spin.rest(timeoutMs);
+      if (waitedMs < 0) continue;
       this.#checkDevice();
-      const now = performance.now();
-      if (since === 0) since = now;
-      const left = timeoutMs - (now - since);
-      if (left <= 0) return false;
-      if (now - since > SPIN_MS && this.#queue.arm(1)) {
-        this.#queue.interrupt.waitSync(Math.ceil(Math.min(left, BLOCK_MS)));
-      } else if (now - since > YIELD_MS) {
-        yieldProcessor();
-      }
+      if (waitedMs >= timeoutMs) return false;
     }
   }
 
