@@ -9,7 +9,7 @@ import { addSeals, createMemfd, SEAL } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
 import type { Engine } from './engines/engine.js';
 import { EngineRegistry } from './engines/registry.js';
-import { DeviceFunction } from './function.js';
+import { type ClientOptions, DeviceFunction } from './function.js';
 import { DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
 import { Supervisor } from './supervisor.js';
 
@@ -117,11 +117,11 @@ export class Device {
     Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.ready);
   }
 
-  /** A function for a new client. `sva` only for a client in this very process. */
-  createFunction(sva: boolean): DeviceFunction {
+  /** A function for a new client. */
+  createFunction(client: ClientOptions): DeviceFunction {
     const space = this.#freeSpaces.pop();
     if (space === undefined) throw new SystemError('device', ERRNO.EBUSY, 'the device has no more functions');
-    const made = new DeviceFunction(this, space, sva);
+    const made = new DeviceFunction(this, space, client);
     this.#functions.add(made);
     return made;
   }

@@ -5,6 +5,7 @@ import { ERRNO } from '../sys/libc.js';
 import { checkMappable } from '../sys/memfd.js';
 import { MAX_MAPPING_BYTES, Mapping, PAGE_BYTES } from '../sys/memory.js';
 import type { DmaRegion } from '../transport/transport.js';
+import type { Account } from './account.js';
 import type { Device } from './device.js';
 import { SPACE, SPACE_HEADER_WORDS, SPACE_REGION, SPACE_REGION_WORDS, THREAD } from './state.js';
 
@@ -20,12 +21,14 @@ export class DmaRegions {
   readonly #device: Device;
   readonly #space: number;
   readonly #sva: boolean;
+  readonly #account: Account;
   readonly #regions: MappedRegion[] = [];
 
-  constructor(device: Device, space: number, sva: boolean) {
+  constructor(device: Device, space: number, sva: boolean, account: Account) {
     this.#device = device;
     this.#space = space;
     this.#sva = sva;
+    this.#account = account;
   }
 
   /** Lets requests name `length` bytes at `iova`: a sealed memfd's, mapped here. */
@@ -64,7 +67,7 @@ export class DmaRegions {
     } catch (error) {
       throw new SystemError('DMA_MAP', ERRNO.EINVAL, (error as Error).message);
     }
-    const mapping = Mapping.shared(fd, offset, length, region.writable ? 'read-write' : 'read');
+    const mapping = this.#mapShared(region);
     this.#regions.push({ slot, iova, length, mapping });
     const entry = at + SPACE_HEADER_WORDS + slot * SPACE_REGION_WORDS;
     state.words[entry + SPACE_REGION.writable] = region.writable ? 1 : 0;
@@ -74,6 +77,28 @@ export class DmaRegions {
     Atomics.store(state.words, entry + SPACE_REGION.valid, 1);
     const count = Atomics.load(state.words, at + SPACE.regions);
     Atomics.store(state.words, at + SPACE.regions, Math.max(count, slot + 1));
+  }
+
+  #mapShared({ fd, offset, length, writable }: DmaRegion): Mapping {
+    this.#account.take('regions', 1);
+    try {
+      this.#account.take('mappedBytes', length);
+      try {
+        return Mapping.shared(fd, offset, length, writable ? 'read-write' : 'read');
+      } catch (error) {
+        this.#account.give('mappedBytes', length);
+        throw error;
+      }
+    } catch (error) {
+      this.#account.give('regions', 1);
+      throw error;
+    }
+  }
+
+  #unmap({ mapping, length }: MappedRegion): void {
+    mapping.unmap();
+    this.#account.give('mappedBytes', length);
+    this.#account.give('regions', 1);
   }
 
   /** Takes a region away; done once no thread can still be using it. `inUse` tells whether a queue lies in it. */
@@ -95,7 +120,7 @@ export class DmaRegions {
     Atomics.store(state.words, entry + SPACE_REGION.valid, 0);
     await this.threadsPassed();
     this.#regions.splice(index, 1);
-    region.mapping.unmap();
+    this.#unmap(region);
   }
 
   /** Resolves when every thread that was using a client's memory has stopped doing so once. */
@@ -117,6 +142,6 @@ export class DmaRegions {
   /** Unmaps everything; no queue of the client is enabled any more. */
   async close(): Promise<void> {
     await this.threadsPassed();
-    for (const region of this.#regions.splice(0)) region.mapping.unmap();
+    for (const region of this.#regions.splice(0)) this.#unmap(region);
   }
 }

@@ -23,7 +23,7 @@ const port = parentPort!;
 const lifeline = new Lifeline(options.lifeline);
 process.once('exit', () => lifeline.leave(CONTROL_THREAD));
 const device = new Device(options);
-const server = new DeviceServer(device, socket, sva, () => {
+const server = new DeviceServer(device, socket, { sva }, () => {
   // The only client has gone, and so does the device.
   port.postMessage('socket-closed');
   void device.stop().then(() => port.close());

@@ -25,6 +25,7 @@ import { ERRNO } from '../sys/libc.js';
 import { createMemfd } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
 import type { DmaRegion } from '../transport/transport.js';
+import { Account } from './account.js';
 import { translate } from './address-space.js';
 import type { Device } from './device.js';
 import { DmaRegions } from './dma-regions.js';
@@ -43,6 +44,18 @@ export interface RegionDescription {
   fd: number | undefined;
 }
 
+/** What a device is told of a client. */
+export interface ClientOptions {
+  /** Requests may name any address of this process: only for a client in this very process. */
+  sva: boolean;
+  /** What the client may hold; by default whatever the device has. */
+  account?: Account;
+  /** The client's share of the engines beside others, by default 1. */
+  weight?: number;
+  /** Served before others, as long as that takes no more than its share. */
+  lowLatency?: boolean;
+}
+
 /**
  * One client's function of the device: its registers, its doorbell pages, its address space. Everything it is told
  * is untrusted. Methods throw a SystemError whose errno goes back to the client.
@@ -52,6 +65,7 @@ export class DeviceFunction {
   /** Number of the client's address space. */
   readonly space: number;
   readonly #sva: boolean;
+  readonly account: Account;
   readonly #doorbellFd: number;
   readonly #doorbells: Mapping;
   /** Number of the shared queue block behind each queue of this function, or -1. */
@@ -62,11 +76,13 @@ export class DeviceFunction {
   readonly #memory: DmaRegions;
   #closed = false;
 
-  constructor(device: Device, space: number, sva: boolean) {
+  constructor(device: Device, space: number, client: ClientOptions) {
     this.#device = device;
     this.space = space;
+    const { sva } = client;
     this.#sva = sva;
-    this.#memory = new DmaRegions(device, space, sva);
+    this.account = client.account ?? new Account();
+    this.#memory = new DmaRegions(device, space, sva, this.account);
     const length = LIMITS.maxQueues * DOORBELL.pageBytes;
     this.#doorbellFd = createMemfd('doorbells', length);
     this.#doorbells = Mapping.shared(this.#doorbellFd, 0, length, 'read-write');
@@ -213,7 +229,17 @@ export class DeviceFunction {
     if (vector >= LIMITS.maxQueues) throw invalid(`there is no vector ${vector}`);
     const sq = this.#ringAddress(field('sqLow') + field('sqHigh') * 4294967296, depth * SQE.bytes);
     const cq = this.#ringAddress(field('cqLow') + field('cqHigh') * 4294967296, depth * CQE.bytes);
-    const block = this.#device.takeQueueBlock();
+    if (depth > this.account.limit('depth')) {
+      throw new SystemError('queue set-up', ERRNO.EDQUOT, 'the queue is deeper than this client may have');
+    }
+    this.account.take('queues', 1);
+    let block: number;
+    try {
+      block = this.#device.takeQueueBlock();
+    } catch (error) {
+      this.account.give('queues', 1);
+      throw error;
+    }
     const { state } = this.#device;
     const at = state.queue(block);
     const start = field('startIndex') | 0;
@@ -268,6 +294,7 @@ export class DeviceFunction {
     if (this.#device.failed) await this.#device.stopThreads();
     this.#blocks[queue] = -1;
     this.#device.returnQueueBlock(block);
+    this.account.give('queues', 1);
   }
 
   /** Routes interrupts to eventfds, which this function now owns; -1 or none removes the route. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { IRQ, REGION } from '../abi/registers.js';
 import {
   CAP_HEADER,
@@ -33,12 +34,21 @@ import { ERRNO } from '../sys/libc.js';
 import { MAX_FDS } from '../sys/socket.js';
 import { Connection, type Message } from '../transport/vfio-user/connection.js';
 import type { Device } from './device.js';
-import type { DeviceFunction } from './function.js';
+import type { ClientOptions, DeviceFunction } from './function.js';
 
 interface Reply {
   body: Buffer;
   fds?: number[];
 }
+
+/** What counts against `setupsPerSecond`. */
+const SETUP_COMMANDS: ReadonlySet<number> = new Set([
+  COMMAND.dmaMap,
+  COMMAND.dmaUnmap,
+  COMMAND.setIrqs,
+  COMMAND.regionWrite,
+  COMMAND.reset,
+]);
 
 const EMPTY: Reply = { body: Buffer.alloc(0) };
 
@@ -55,9 +65,9 @@ export class DeviceServer {
    * Takes over a connected socket; `receive` must be called when something has come. `onGone` is called once the
    * client has gone and all it had is freed.
    */
-  constructor(device: Device, fd: number, sva: boolean, onGone: () => void) {
+  constructor(device: Device, fd: number, client: ClientOptions, onGone: () => void) {
     this.#device = device;
-    this.#function = device.createFunction(sva);
+    this.#function = device.createFunction(client);
     this.#gone = onGone;
     this.#connection = new Connection(
       fd,
@@ -102,6 +112,10 @@ export class DeviceServer {
     const { command, body, fds } = message;
     if (command === COMMAND.version) return this.#version(need(body, VERSION_FIXED.bytes));
     if (!this.#negotiated) throw failure(ERRNO.EINVAL, 'a version must be agreed on first');
+    if (SETUP_COMMANDS.has(command)) {
+      const waitMs = this.#function.account.spendSetup();
+      if (waitMs > 0) await sleep(waitMs);
+    }
     switch (command) {
       case COMMAND.getInfo:
         return this.#info();

@@ -1,5 +1,6 @@
 import type { TestContext } from 'node:test';
 import { Device } from '../../src/device/device.js';
+import type { ClientOptions } from '../../src/device/function.js';
 import { Lifeline } from '../../src/device/lifeline.js';
 import { DeviceServer } from '../../src/device/server.js';
 import { createSocketPair } from '../../src/sys/socket.js';
@@ -15,15 +16,15 @@ export interface LocalOptions {
 /** A device whose control thread is the test's own: several clients, honest or hostile, and its state in reach. */
 export class LocalDevice {
   readonly device: Device;
-  readonly #sva: boolean;
+  readonly #client: ClientOptions;
   /** How many clients have gone, with all they had freed. */
   gone = 0;
   #stopped: Promise<void> | undefined;
   readonly #hostile: HostileClient[] = [];
 
-  private constructor(device: Device, sva: boolean) {
+  private constructor(device: Device, client: ClientOptions) {
     this.device = device;
-    this.#sva = sva;
+    this.#client = client;
   }
 
   /** Starts a device that ends with the test. */
@@ -39,14 +40,14 @@ export class LocalDevice {
       maxClients,
     );
     await device.start();
-    const local = new LocalDevice(device, options.sva ?? false);
+    const local = new LocalDevice(device, { sva: options.sva ?? false });
     t.after(() => local.stop());
     return local;
   }
 
   #serve(): [number, DeviceServer] {
     const [client, server] = createSocketPair();
-    const served = new DeviceServer(this.device, server, this.#sva, () => {
+    const served = new DeviceServer(this.device, server, this.#client, () => {
       this.gone++;
     });
     return [client, served];

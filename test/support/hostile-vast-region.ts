@@ -24,7 +24,7 @@ const device = new Device({
 });
 await device.start();
 const [client, end] = createSocketPair();
-const server = new DeviceServer(device, end, false, () => {});
+const server = new DeviceServer(device, end, { sva: false }, () => {});
 const transport = await VfioUserTransport.connect(client, 'vast', () => server.receive());
 const fd = createMemfd('vast', length);
 try {
