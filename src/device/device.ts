@@ -68,7 +68,8 @@ export class Device {
       threads: options.maxThreads,
       queues: LIMITS.maxQueues * maxClients,
       spaces: maxClients,
-      regionsPerSpace: LIMITS.maxRegions,
+      // One for scratch memory of the device's own (shadow-queues.ts).
+      regionsPerSpace: LIMITS.maxRegions + 1,
       sessions: LIMITS.maxSessions,
     });
     for (let block = this.state.shape.queues - 1; block >= 0; block--) this.#freeBlocks.push(block);

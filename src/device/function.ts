@@ -6,7 +6,6 @@ import {
   DEVICE_REGISTERS,
   DEVICE_VERSION,
   FEATURE,
-  IRQ,
   IRQ_COUNT,
   PCI,
   QUEUE_COMMAND,
@@ -20,7 +19,7 @@ import {
   REGISTERS_BYTES,
 } from '../abi/registers.js';
 import { SystemError } from '../errors.js';
-import { closeFds } from '../sys/fd.js';
+import { closeFd } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { createMemfd } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
@@ -28,8 +27,12 @@ import type { DmaRegion } from '../transport/transport.js';
 import { Account } from './account.js';
 import { translate } from './address-space.js';
 import type { Device } from './device.js';
-import { DmaRegions } from './dma-regions.js';
+import { type ClientRegion, DmaRegions } from './dma-regions.js';
 import { releaseSessions } from './executor.js';
+import { InterruptRoutes } from './interrupt-routes.js';
+import { pciConfig } from './pci-config.js';
+import type { ShadowQueue } from './shadow-queue.js';
+import { ShadowQueues } from './shadow-queues.js';
 import { QUEUE, SPACE, SPACE_MODE } from './state.js';
 
 /** Who holds a queue's lock when the control thread does. */
@@ -71,9 +74,10 @@ export class DeviceFunction {
   /** Number of the shared queue block behind each queue of this function, or -1. */
   readonly #blocks = new Int32Array(LIMITS.maxQueues).fill(-1);
   readonly #setup = Buffer.alloc(QUEUE_SETUP.bytes);
-  readonly #vectors: number[] = new Array(LIMITS.maxQueues).fill(-1);
-  #errorFd = -1;
+  readonly interrupts = new InterruptRoutes((fd) => this.#signals(fd));
   readonly #memory: DmaRegions;
+  /** Queues in memory that came without a descriptor. */
+  readonly shadows: ShadowQueues;
   #closed = false;
 
   constructor(device: Device, space: number, client: ClientOptions) {
@@ -83,6 +87,7 @@ export class DeviceFunction {
     this.#sva = sva;
     this.account = client.account ?? new Account();
     this.#memory = new DmaRegions(device, space, sva, this.account);
+    this.shadows = new ShadowQueues(this.#memory, this.account, () => device.wake());
     const length = LIMITS.maxQueues * DOORBELL.pageBytes;
     this.#doorbellFd = createMemfd('doorbells', length);
     this.#doorbells = Mapping.shared(this.#doorbellFd, 0, length, 'read-write');
@@ -115,13 +120,6 @@ export class DeviceFunction {
         if (index >= REGION_COUNT) throw invalid(`there is no region ${index}`);
         return { length: 0, read: false, write: false, fd: undefined };
     }
-  }
-
-  /** Interrupts of one index: as many message-signalled ones as queues, and one for errors. */
-  irqs(index: number): number {
-    if (index >= IRQ_COUNT) throw invalid(`there is no interrupt index ${index}`);
-    if (index === IRQ.msix) return LIMITS.maxQueues;
-    return index === IRQ.error ? 1 : 0;
   }
 
   read(index: number, offset: number, length: number): Buffer {
@@ -185,8 +183,7 @@ export class DeviceFunction {
     const region = this.region(index);
     if (!region.write || offset + data.length > region.length) throw invalid(`write to region ${index}`);
     if (index === REGION.doorbells) {
-      this.#doorbells.bytes.set(data, offset);
-      this.#device.wake();
+      this.#writeDoorbells(offset, data);
       return;
     }
     if (index !== REGION.registers) return;
@@ -210,6 +207,20 @@ export class DeviceFunction {
     this.#setup.writeUInt32LE(outcome, QUEUE_SETUP.offset.outcome);
   }
 
+  /** A ring by message. Whole words are stored as one, the CQ head before the tail, as a client that maps the page does. */
+  #writeDoorbells(offset: number, data: Buffer): void {
+    if (offset % 4 === 0 && data.length % 4 === 0) {
+      for (let at = data.length - 4; at >= 0; at -= 4) {
+        Atomics.store(this.#doorbells.words, (offset + at) >> 2, data.readInt32LE(at));
+      }
+    } else {
+      this.#doorbells.bytes.set(data, offset);
+    }
+    this.#device.wake();
+    const page = (at: number): number => Math.floor(at / DOORBELL.pageBytes);
+    this.shadows.rung(page(offset), page(offset + data.length - 1));
+  }
+
   #selected(): number {
     const queue = this.#setup.readUInt32LE(QUEUE_SETUP.offset.queue);
     if (queue >= LIMITS.maxQueues) throw invalid(`there is no queue ${queue}`);
@@ -227,25 +238,35 @@ export class DeviceFunction {
       throw invalid(`a queue cannot be ${depth} deep`);
     }
     if (vector >= LIMITS.maxQueues) throw invalid(`there is no vector ${vector}`);
-    const sq = this.#ringAddress(field('sqLow') + field('sqHigh') * 4294967296, depth * SQE.bytes);
-    const cq = this.#ringAddress(field('cqLow') + field('cqHigh') * 4294967296, depth * CQE.bytes);
+    const rings = {
+      depth,
+      sq: field('sqLow') + field('sqHigh') * 4294967296,
+      cq: field('cqLow') + field('cqHigh') * 4294967296,
+    };
+    const isShadowed = this.shadows.needed(rings);
+    const sq = isShadowed ? 0 : this.#ringAddress(rings.sq, depth * SQE.bytes);
+    const cq = isShadowed ? 0 : this.#ringAddress(rings.cq, depth * CQE.bytes);
     if (depth > this.account.limit('depth')) {
       throw new SystemError('queue set-up', ERRNO.EDQUOT, 'the queue is deeper than this client may have');
     }
     this.account.take('queues', 1);
-    let block: number;
+    const start = field('startIndex') | 0;
+    const page = this.#doorbells.words.subarray((queue * DOORBELL.pageBytes) >> 2);
+    const irqFd = this.interrupts.vector(vector);
+    let block = -1;
+    let shadow: ShadowQueue | undefined;
     try {
       block = this.#device.takeQueueBlock();
+      if (isShadowed) shadow = this.shadows.create(queue, { ...rings, startIndex: start, page, irqFd });
     } catch (error) {
+      if (block >= 0) this.#device.returnQueueBlock(block);
       this.account.give('queues', 1);
       throw error;
     }
     const { state } = this.#device;
     const at = state.queue(block);
-    const start = field('startIndex') | 0;
     // randomInt's range is limited to 2^48, so the whole of a 32-bit token is in reach.
     const token = randomInt(0, 2 ** 32) | 0;
-    const page = this.#doorbells.words.subarray((queue * DOORBELL.pageBytes) >> 2);
     page.fill(0, 0, DOORBELL.pageBytes >> 2);
     Atomics.store(page, DOORBELL.tailWord, (start + token) | 0);
     Atomics.store(page, DOORBELL.cqHeadWord, start);
@@ -259,10 +280,12 @@ export class DeviceFunction {
     set(QUEUE.depth, depth);
     set(QUEUE.token, token);
     set(QUEUE.space, this.space);
-    set(QUEUE.irqFd, this.#vectors[vector]!);
-    state.setWide(at + QUEUE.sqLow, sq);
-    state.setWide(at + QUEUE.cqLow, cq);
-    state.setWide(at + QUEUE.doorbellLow, this.#doorbells.address + queue * DOORBELL.pageBytes);
+    set(QUEUE.irqFd, shadow?.interruptFd ?? irqFd);
+    state.setWide(at + QUEUE.sqLow, shadow?.sqAddress ?? sq);
+    state.setWide(at + QUEUE.cqLow, shadow?.cqAddress ?? cq);
+    const doorbell = this.#doorbells.address + queue * DOORBELL.pageBytes;
+    state.setWide(at + QUEUE.doorbellLow, shadow?.doorbellAddress ?? doorbell);
+    shadow?.start(token);
     this.#blocks[queue] = block;
     this.#setup.writeInt32LE(token, QUEUE_SETUP.offset.token);
     this.#device.publishQueue(block);
@@ -281,6 +304,7 @@ export class DeviceFunction {
     if (block < 0) return;
     const { state } = this.#device;
     const at = state.queue(block);
+    await this.shadows.get(queue)?.stop();
     await this.#device.withdrawQueue(block);
     while (!this.#device.failed) {
       if (Atomics.compareExchange(state.words, at + QUEUE.lock, 0, CONTROL_LOCK) === 0) {
@@ -292,33 +316,16 @@ export class DeviceFunction {
     }
     // The threads of a failed device are stopped, and the one that died lets go of nothing.
     if (this.#device.failed) await this.#device.stopThreads();
+    await this.shadows.retire(queue);
     this.#blocks[queue] = -1;
     this.#device.returnQueueBlock(block);
     this.account.give('queues', 1);
   }
 
-  /** Routes interrupts to eventfds, which this function now owns; -1 or none removes the route. */
-  async setIrqs(index: number, start: number, count: number, fds: number[]): Promise<void> {
-    if (start + count > this.irqs(index)) throw invalid('interrupts out of range');
-    if (index === IRQ.error) {
-      closeFds([this.#errorFd].filter((fd) => fd >= 0));
-      this.#errorFd = fds.shift() ?? -1;
-      return;
-    }
-    for (let vector = start; vector < start + count; vector++) {
-      if (this.#vectorInUse(vector)) {
-        throw new SystemError('SET_IRQS', ERRNO.EBUSY, 'a queue in use has this vector');
-      }
-      closeFds([this.#vectors[vector]!].filter((fd) => fd >= 0));
-      this.#vectors[vector] = fds.shift() ?? -1;
-    }
-  }
-
-  #vectorInUse(vector: number): boolean {
-    const fd = this.#vectors[vector]!;
+  #signals(fd: number): boolean {
     const { state } = this.#device;
     return (
-      fd >= 0 &&
+      this.shadows.signals(fd) ||
       this.#blocks.some((block) => block >= 0 && state.words[state.queue(block) + QUEUE.irqFd] === fd)
     );
   }
@@ -328,16 +335,37 @@ export class DeviceFunction {
     this.#memory.map(region);
   }
 
-  /** Takes a region away; done once no thread can still be using it. */
-  async dmaUnmap(iova: number, length: number): Promise<void> {
+  /** Lets requests of shadow queues name memory that only messages reach. */
+  dmaMapRemote(region: Omit<DmaRegion, 'fd' | 'offset'>): void {
+    this.#memory.mapRemote(region);
+  }
+
+  /** Takes a region away, or all of them; done once no thread can still be using it. */
+  async dmaUnmap(which: 'all' | { iova: number; length: number }): Promise<void> {
+    const regions = which === 'all' ? [...this.#memory.all] : [this.#memory.exact(which.iova, which.length)];
+    if (regions.some((region) => this.#holdsRing(region))) {
+      throw new SystemError('DMA_UNMAP', ERRNO.EBUSY, 'an enabled queue lies in this region');
+    }
+    for (const region of regions) {
+      await this.#memory.unmap(region);
+      await this.shadows.detach(region);
+    }
+  }
+
+  /** Whether the rings of an enabled queue lie in a region. */
+  #holdsRing(region: ClientRegion): boolean {
+    if (this.shadows.lieIn(region)) return true;
+    const { mapping } = region;
+    if (!mapping) return false;
     const { state } = this.#device;
-    await this.#memory.unmap(iova, length, (inside) =>
-      this.#blocks.some((block) => {
-        if (block < 0) return false;
-        const at = state.queue(block);
-        return inside(state.wide(at + QUEUE.sqLow)) || inside(state.wide(at + QUEUE.cqLow));
-      }),
-    );
+    const inside = (at: number): boolean => {
+      const address = state.wide(at);
+      return address >= mapping.address && address < mapping.address + mapping.length;
+    };
+    return this.#blocks.some((block) => {
+      const at = block < 0 ? -1 : state.queue(block);
+      return at >= 0 && (inside(at + QUEUE.sqLow) || inside(at + QUEUE.cqLow));
+    });
   }
 
   /** DEVICE_RESET: no queue is enabled and no session open afterwards; DMA regions stay. */
@@ -349,7 +377,7 @@ export class DeviceFunction {
 
   /** Tells the client that the device has failed. */
   get errorFd(): number {
-    return this.#errorFd;
+    return this.interrupts.errorFd;
   }
 
   /** The client is gone: everything it had is let go, once the engines have let go of it. */
@@ -357,9 +385,11 @@ export class DeviceFunction {
     if (this.#closed) return;
     this.#closed = true;
     await this.reset();
+    await this.shadows.close();
     await this.#memory.close();
     this.#doorbells.unmap();
-    closeFds([this.#doorbellFd, this.#errorFd, ...this.#vectors].filter((fd) => fd >= 0));
+    this.interrupts.close();
+    closeFd(this.#doorbellFd);
     const at = this.#device.state.space(this.space);
     this.#device.state.words.fill(0, at, at + this.#device.state.spaceWords);
   }
@@ -367,13 +397,4 @@ export class DeviceFunction {
 
 function invalid(message: string): SystemError {
   return new SystemError('vfio-user', ERRNO.EINVAL, message);
-}
-
-function pciConfig(): Buffer {
-  const config = Buffer.alloc(PCI.configBytes);
-  config.writeUInt16LE(PCI.vendorId, PCI.offset.vendorId);
-  config.writeUInt16LE(PCI.deviceId, PCI.offset.deviceId);
-  config.writeUInt8(PCI.revision, PCI.offset.revision);
-  config.writeUIntLE(PCI.classCode, PCI.offset.classCode, 3);
-  return config;
 }
