@@ -131,7 +131,7 @@ export class RemoteClient {
   async #pump(): Promise<void> {
     this.#server.receive();
     for (const stream of [this.#main, this.#twin]) {
-      if (!stream) continue;
+      if (!stream || this.#closed) continue;
       for (const each of stream.read()) {
         if ((each.flags & MESSAGE_TYPE.mask) === MESSAGE_TYPE.reply) {
           assert.equal(stream, this.#main, 'answers come where the commands went');
@@ -259,11 +259,22 @@ export class RemoteClient {
     return (field) => read.readUInt32LE(QUEUE_SETUP.offset[field]);
   }
 
+  /** Sends a late answer, on whatever socket the server's commands come. */
+  async answer(bytes: Buffer): Promise<void> {
+    await (this.#twin ?? this.#main).write(bytes, [], this.#server);
+  }
+
+  closeTwin(): void {
+    closeFds([this.#twin!.fd]);
+    this.#twin = undefined;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    closeFds([this.#main.fd, ...(this.#twin ? [this.#twin.fd] : [])]);
     this.#main.ended = true;
+    closeFds([this.#main.fd, ...(this.#twin ? [this.#twin.fd] : [])]);
+    this.#twin = undefined;
     this.#server.receive();
   }
 }
