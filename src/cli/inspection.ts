@@ -243,9 +243,10 @@ async function introduce(transport: VfioUserTransport): Promise<Identity> {
 function parseDescription(text: string): DeviceDescription {
   try {
     const parsed = JSON.parse(text) as DeviceDescription;
-    if (Array.isArray(parsed.engines) && Array.isArray(parsed.algorithms.compress)) return parsed;
+    const isNamed = ({ name }: { name: unknown }): boolean => typeof name === 'string';
+    if (parsed.engines.every(isNamed) && Array.isArray(parsed.algorithms.compress)) return parsed;
   } catch (cause) {
-    throw new ProtocolError('the description is not JSON', { cause });
+    throw new ProtocolError('the description cannot be read', { cause });
   }
   throw new ProtocolError('the description lists no engines');
 }

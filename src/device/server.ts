@@ -23,7 +23,7 @@ import {
   WRITE_MULTI_ENTRY,
 } from '../abi/vfio-user.js';
 import { MemoryError, SystemError } from '../errors.js';
-import { closeFds } from '../sys/fd.js';
+import { closeFds, makeBlocking } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { PAGE_BYTES } from '../sys/memory.js';
 import { createSocketPair, MAX_FDS } from '../sys/socket.js';
@@ -88,6 +88,11 @@ export class DeviceServer {
         this.#work = this.#work.then(() => this.#release());
       },
     );
+  }
+
+  /** Receives by itself from now on, on a thread that nobody terminates. */
+  listen(): void {
+    this.#connection.listen();
   }
 
   /** Receives and carries out what has come. */
@@ -201,6 +206,7 @@ export class DeviceServer {
   /** Opens the socket for the server's own commands; returns the client's end. */
   #openTwin(): number {
     const [ours, theirs] = createSocketPair();
+    makeBlocking(theirs);
     const twin = new Connection(
       ours,
       (message) => {

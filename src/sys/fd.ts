@@ -24,6 +24,7 @@ const O_NONBLOCK = 0o4000;
 const POLLIN = 1;
 const POLLOUT = 4;
 const F_DUPFD_CLOEXEC = 1030;
+const F_SETFL = 4;
 
 const SINK = new Uint8Array(4096);
 const closeNative = bind<(fd: number) => number>('int close(int fd)');
@@ -89,6 +90,11 @@ export function duplicateFd(fd: number): number {
   const copy = fcntlInt(fd, F_DUPFD_CLOEXEC, 0);
   if (copy < 0) throw systemError('fcntl', 'raise the limit on open files (ulimit -n)');
   return copy;
+}
+
+/** Lets calls on a socket wait: for one that is handed to another process, which expects nothing else. */
+export function makeBlocking(fd: number): void {
+  if (fcntlInt(fd, F_SETFL, 0) !== 0) throw systemError('fcntl');
 }
 
 /**

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Layout } from '../../src/abi/layout.js';
+import { PCI_CAPABILITY, PCI_CONFIG, PCI_EXTENDED, PCI_STATUS_CAPABILITIES } from '../../src/abi/pci.js';
 import { IRQ, IRQ_COUNT, PCI, REGION, REGION_COUNT } from '../../src/abi/registers.js';
 import * as vfio from '../../src/abi/vfio-user.js';
 import { ISAL_INFLATE, ISAL_ZSTREAM } from '../../src/device/engines/isal.js';
@@ -139,6 +140,8 @@ const SUITES: Suite[] = [
       ['VFIO_IRQ_SET_ACTION_TRIGGER', vfio.IRQ_SET_FLAG.trigger],
       ['VFIO_DMA_MAP_FLAG_READ', vfio.DMA_FLAG.read],
       ['VFIO_DMA_MAP_FLAG_WRITE', vfio.DMA_FLAG.write],
+      ['VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP', vfio.DMA_UNMAP_FLAG.dirtyBitmap],
+      ['VFIO_DMA_UNMAP_FLAG_ALL', vfio.DMA_UNMAP_FLAG.all],
       ['VFIO_PCI_BAR0_REGION_INDEX', REGION.registers],
       ['VFIO_PCI_BAR2_REGION_INDEX', REGION.doorbells],
       ['VFIO_PCI_BAR4_REGION_INDEX', REGION.status],
@@ -159,6 +162,9 @@ const SUITES: Suite[] = [
       struct map { uint32_t argsz, flags; uint64_t offset, address, size; } __attribute__((packed));
       struct unmap { uint32_t argsz, flags; uint64_t address, size; } __attribute__((packed));
       struct access { uint64_t offset; uint32_t region, count; } __attribute__((packed));
+      struct dma { uint64_t address, count; } __attribute__((packed));
+      struct writes { uint64_t count; } __attribute__((packed));
+      struct write { uint64_t offset; uint32_t region, count; uint64_t data; } __attribute__((packed));
       struct io_fds { uint32_t argsz, flags, index, count; } __attribute__((packed));
       struct io_fd { uint64_t offset, size; uint32_t fd_index, type, flags, padding; uint64_t datamatch; }
         __attribute__((packed));`,
@@ -189,6 +195,14 @@ const SUITES: Suite[] = [
         region: 'region',
         count: 'count',
       }),
+      ...structure('struct dma', vfio.DMA_ACCESS, { address: 'address', count: 'count' }),
+      ...structure('struct writes', vfio.WRITE_MULTI, { count: 'count' }),
+      ...structure('struct write', vfio.WRITE_MULTI_ENTRY, {
+        offset: 'offset',
+        region: 'region',
+        count: 'count',
+        data: 'data',
+      }),
       ...structure('struct io_fds', vfio.REGION_IO_FDS, {
         argsz: 'argsz',
         flags: 'flags',
@@ -218,6 +232,18 @@ const SUITES: Suite[] = [
       ['PCI_CLASS_PROG', PCI.offset.classCode],
       ['PCI_HEADER_TYPE', PCI.offset.headerType],
       ['PCI_CFG_SPACE_SIZE', PCI.configBytes],
+      ['PCI_STATUS', PCI_CONFIG.status],
+      ['PCI_STD_HEADER_SIZEOF', PCI_CONFIG.headerBytes],
+      ['PCI_SUBSYSTEM_VENDOR_ID', PCI_CONFIG.subsystemVendorId],
+      ['PCI_SUBSYSTEM_ID', PCI_CONFIG.subsystemId],
+      ['PCI_CAPABILITY_LIST', PCI_CONFIG.capabilities],
+      ['PCI_CFG_SPACE_EXP_SIZE', PCI_CONFIG.extendedBytes],
+      ['PCI_STATUS_CAP_LIST', PCI_STATUS_CAPABILITIES],
+      ['PCI_CAP_LIST_ID', PCI_CAPABILITY.id],
+      ['PCI_CAP_LIST_NEXT', PCI_CAPABILITY.next],
+      ['PCI_EXT_CAP_ID(0x1234abcd)', 0x1234abcd & PCI_EXTENDED.idMask],
+      ['PCI_EXT_CAP_VER(0x1234abcd)', (0x1234abcd >>> PCI_EXTENDED.versionShift) & PCI_EXTENDED.versionMask],
+      ['PCI_EXT_CAP_NEXT(0x1234abcd)', (0x1234abcd >>> PCI_EXTENDED.nextShift) & ~3],
     ],
   },
   {
@@ -286,7 +312,7 @@ const SUITES: Suite[] = [
     name: 'descriptors (src/sys/fd.ts)',
     includes: ['sys/eventfd.h', 'fcntl.h', 'poll.h'],
     checks: () => [
-      ...named('src/sys/fd.ts', ['O_CLOEXEC', 'O_NONBLOCK', 'POLLIN', 'F_DUPFD_CLOEXEC']),
+      ...named('src/sys/fd.ts', ['O_CLOEXEC', 'O_NONBLOCK', 'POLLIN', 'F_DUPFD_CLOEXEC', 'F_SETFL']),
       ['EFD_CLOEXEC', constant('src/sys/fd.ts', 'O_CLOEXEC')],
       ['EFD_NONBLOCK', constant('src/sys/fd.ts', 'O_NONBLOCK')],
       ['sizeof(struct pollfd)', 8],

@@ -7,11 +7,11 @@ test('help is there for everything, and names the environment', () => {
     const { code, stdout, stderr } = warpdrive(args);
     assert.equal(code, 0);
     assert.equal(stderr, '');
-    for (const word of ['compress', 'decompress', 'devices', 'bench', 'demo', 'WARPDRIVE_DEVICE']) {
+    for (const word of ['compress', 'decompress', 'devices', 'inspect', 'bench', 'demo', 'WARPDRIVE_DEVICE']) {
       assert.ok(stdout.includes(word), word);
     }
   }
-  for (const command of ['compress', 'decompress', 'devices', 'bench', 'demo']) {
+  for (const command of ['compress', 'decompress', 'devices', 'inspect', 'bench', 'demo']) {
     const asked = warpdrive(['help', command]);
     assert.equal(asked.code, 0);
     assert.match(asked.stdout.toString(), new RegExp(`^usage: warpdrive ${command}`));

@@ -4,6 +4,7 @@ import { CQE, DOORBELL, SQE } from '../../src/abi/queue.js';
 import { QUEUE_COMMAND, QUEUE_SETUP, QUEUE_SETUP_OFFSET, REGION } from '../../src/abi/registers.js';
 import { COMMAND, DMA_ACCESS, DMA_MAP, HEADER, MESSAGE_TYPE } from '../../src/abi/vfio-user.js';
 import { closeFds } from '../../src/sys/fd.js';
+import { bind } from '../../src/sys/libc.js';
 import { receiveBytes, sendBytes } from '../../src/sys/socket.js';
 import { encodeVersion } from '../../src/transport/vfio-user/version.js';
 import { message, type Receiver, words } from './hostile-client.js';
@@ -31,6 +32,14 @@ export interface DmaCommand {
 export type Misbehaviour = (right: Buffer, command: DmaCommand) => Buffer | undefined;
 
 const TURNS = 2_000_000;
+
+const fcntl = bind<(fd: number, command: number, argument: number) => number>(
+  'int fcntl(int fd, int cmd, int arg)',
+);
+/** Values of <fcntl.h>. */
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
 
 /** One socket's messages. */
 class Stream {
@@ -211,8 +220,16 @@ export class RemoteClient {
     assert.equal(reply?.error, 0);
     const said = JSON.parse(reply.body.toString('utf8', 4, reply.body.length - 1)).capabilities;
     assert.equal(said.twin_socket?.supported ?? false, options.twin ?? false);
-    if (options.twin) this.#twin = new Stream(reply.fds[said.twin_socket.fd_index]!);
-    else assert.equal(reply.fds.length, 0);
+    if (options.twin) {
+      const fd = reply.fds[said.twin_socket.fd_index]!;
+      assert.equal(
+        fcntl(fd, F_GETFL, 0) & O_NONBLOCK,
+        0,
+        'a client may expect a socket on which it can wait',
+      );
+      fcntl(fd, F_SETFL, O_NONBLOCK);
+      this.#twin = new Stream(fd);
+    } else assert.equal(reply.fds.length, 0);
     return said;
   }
 
