@@ -17,6 +17,7 @@ const OPTIONS = {
 const SCHEME = 'unix:';
 /** How long a device may take for one answer. */
 const ANSWER_MS = 5000;
+const MAX_RANGES = 4;
 
 /** Exit codes beside the usual ones: why a device could not be inspected. */
 export const INSPECT_EXIT = { noSocket: 3, refused: 4, permission: 5, notVfioUser: 6, noAnswer: 7 } as const;
@@ -101,6 +102,12 @@ const orDash = (texts: string[]): string => texts.join(', ') || '-';
 const range = ({ offset, length }: { offset: number; length: number }): string =>
   `${hex(offset, 0)}+${hex(length, 0)}`;
 
+/** Ranges as they are listed; a long list is cut. */
+function ranges(list: { offset: number; length: number }[]): string {
+  const shown = list.slice(0, MAX_RANGES).map(range);
+  return orDash(list.length > MAX_RANGES ? [...shown, `${list.length - MAX_RANGES} more`] : shown);
+}
+
 function format(name: string, inspection: Inspection): string {
   const { regions, irqs, warpdrive, notes } = inspection;
   const parts = [
@@ -108,7 +115,7 @@ function format(name: string, inspection: Inspection): string {
     formatTable(
       [
         { title: 'region' },
-        { title: '' },
+        { title: 'name' },
         { title: 'bytes', align: 'right' },
         { title: 'access' },
         { title: 'mappable' },
@@ -123,14 +130,14 @@ function format(name: string, inspection: Inspection): string {
           region.name,
           String(region.size),
           orDash(region.flags),
-          orDash(region.areas.map(range)),
+          ranges(region.areas),
           region.descriptor ? 'yes' : 'no',
-          orDash(region.wake.map(range)),
+          ranges(region.wake),
           orDash(region.capabilities),
         ]),
     ),
     formatTable(
-      [{ title: 'interrupt' }, { title: '' }, { title: 'count', align: 'right' }, { title: 'flags' }],
+      [{ title: 'interrupt' }, { title: 'name' }, { title: 'count', align: 'right' }, { title: 'flags' }],
       irqs.map((irq) => [String(irq.index), irq.name, String(irq.count), orDash(irq.flags)]),
     ),
   ];

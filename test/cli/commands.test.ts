@@ -7,7 +7,15 @@ test('help is there for everything, and names the environment', () => {
     const { code, stdout, stderr } = warpdrive(args);
     assert.equal(code, 0);
     assert.equal(stderr, '');
-    for (const word of ['compress', 'decompress', 'devices', 'inspect', 'bench', 'demo', 'WARPDRIVE_DEVICE']) {
+    for (const word of [
+      'compress',
+      'decompress',
+      'devices',
+      'inspect',
+      'bench',
+      'demo',
+      'WARPDRIVE_DEVICE',
+    ]) {
       assert.ok(stdout.includes(word), word);
     }
   }

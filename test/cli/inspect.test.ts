@@ -135,7 +135,7 @@ describe('inspect shows', () => {
     const inspection = JSON.parse(stdout) as Inspection;
     const { pci, regions, irqs, protocol } = inspection;
     assert.equal(protocol.capabilities.maxMessageFds, 8);
-    assert.equal(protocol.capabilities.maxTransferBytes, 65536);
+    assert.equal(protocol.capabilities.maxTransferBytes, 1000);
     assert.equal(pci!.vendorId, 0x1af4);
     assert.equal(pci!.classCode, 0x010080);
     assert.equal(pci!.className, 'mass storage');
