@@ -182,10 +182,7 @@ export class DeviceFunction {
   async write(index: number, offset: number, data: Buffer): Promise<void> {
     const region = this.region(index);
     if (!region.write || offset + data.length > region.length) throw invalid(`write to region ${index}`);
-    if (index === REGION.doorbells) {
-      this.#writeDoorbells(offset, data);
-      return;
-    }
+    if (index === REGION.doorbells) return this.#writeDoorbells(offset, data);
     if (index !== REGION.registers) return;
     const start = offset - QUEUE_SETUP_OFFSET;
     if (start < 0 || start + data.length > QUEUE_SETUP.bytes) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { deflateRawSync, gunzipSync } from 'node:zlib';
 import { ALGORITHM } from '../../src/abi/algorithms.js';
-import { OPCODE, SQE, STATUS } from '../../src/abi/queue.js';
+import { DEVICE_STATE, OPCODE, SQE, STATUS } from '../../src/abi/queue.js';
 import {
   IRQ,
   QUEUE_COMMAND,
@@ -366,6 +366,25 @@ describe('a queue in memory without a descriptor', () => {
       await client.readRegion(REGION.config, 0, 4);
       assert.equal(client.dma.length, after, 'nothing is moved any more');
     }
+  });
+
+  test('an engine thread that dies: the client is told, and all it had is freed', async (t) => {
+    const account = new Account();
+    const local = await LocalDevice.start(t, 1, { account, faults: ['kill:compress:1'] });
+    const client = await connect(local);
+    const irq = createEventfd();
+    assert.equal((await client.ask(COMMAND.setIrqs, words(20, 0x24, IRQ.error, 0, 1), [irq]))!.error, 0);
+    const queue = await RemoteQueue.enable(client, { depth: 8, at: 0 });
+    queue.put({ ...GZIP, ...data(MIB, 1000, 2 * MIB, 1000) });
+    await queue.ring();
+    await client.until(() => drainEventfd(irq), 'the error interrupt');
+    closeFd(irq);
+    const status = await client.readRegion(REGION.status, 0, 4);
+    assert.equal(status.readUInt32LE(0), DEVICE_STATE.failed);
+    assert.equal(queue.ready, false);
+    assert.equal((await client.setUp({ command: QUEUE_COMMAND.disable }))('outcome'), 0);
+    assert.equal(account.held('mappedBytes'), 0);
+    client.close();
   });
 
   test('several queues, one of them idle with a full CQ', async (t) => {
