@@ -10,7 +10,7 @@ import { Account, RESOURCES, UNLIMITED } from '../../src/device/account.js';
 import { mappingCount } from '../../src/sys/memory.js';
 import { message, words } from '../support/hostile-client.js';
 import { data, type Misbehaviour, RemoteClient, RemoteQueue } from '../support/remote-client.js';
-import { openFds, sampleText } from './support-device.js';
+import { openFds, randomNumbers, recordedSeed, sampleText } from './support-device.js';
 import { LocalDevice } from './support-local-device.js';
 
 const MIB = 1 << 20;
@@ -64,6 +64,23 @@ const NONE: Record<string, Misbehaviour> = {
   'the wrong command': (right) => with32(right, 0, right.readUInt32LE(0) ^ (0x40 << 16)),
   'half an answer': (right) => right.subarray(0, 10),
 };
+
+/** An answer with something wrong: bytes changed, missing, or too many. */
+function mutated(right: Buffer, random: () => number): Buffer {
+  const bytes = Buffer.from(right);
+  // Mostly where it matters: the header, and the head of the body.
+  for (let n = random() % 4; n > 0; n--) bytes[random() % Math.min(bytes.length, 40)] = random();
+  switch (random() % 6) {
+    case 0:
+      return bytes.subarray(0, random() % bytes.length);
+    case 1:
+      return Buffer.concat([bytes, Buffer.alloc(random() % 100, random())]);
+    case 2:
+      return Buffer.concat([bytes, bytes]);
+    default:
+      return bytes;
+  }
+}
 
 class Scene {
   readonly account = new Account({ ...UNLIMITED });
@@ -230,6 +247,30 @@ describe('a client that misbehaves when it is asked for its memory loses its con
       assert.equal(queue.ready, false);
       client.close();
     }
+    await scene.end();
+  });
+
+  test('answers with random bytes changed: a completion, or the end', async (t) => {
+    const random = randomNumbers(recordedSeed());
+    const scene = await Scene.start(t);
+    let completed = 0;
+    let ended = 0;
+    for (let round = 0; round < 3; round++) {
+      const clients = Array.from({ length: 40 }, async () => {
+        const [client, queue] = await scene.client(random() % 2 === 0);
+        let harmless = random() % 6;
+        client.misbehave = (right) => (harmless-- > 0 ? right : mutated(right, random));
+        await queue.ring();
+        await client.until(() => client.ended || queue.ready, 'a completion, or the end');
+        if (client.ended) ended++;
+        else completed++;
+        client.close();
+      });
+      await Promise.all(clients);
+    }
+    console.log(`${completed} completed, ${ended} ended`);
+    assert.equal(completed + ended, 120);
+    assert.ok(completed > 0 && ended > 0);
     await scene.end();
   });
 
