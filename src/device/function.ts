@@ -6,7 +6,6 @@ import {
   DEVICE_REGISTERS,
   DEVICE_VERSION,
   FEATURE,
-  IRQ,
   IRQ_COUNT,
   PCI,
   QUEUE_COMMAND,
@@ -20,16 +19,20 @@ import {
   REGISTERS_BYTES,
 } from '../abi/registers.js';
 import { SystemError } from '../errors.js';
-import { closeFds } from '../sys/fd.js';
+import { addToEpoll, removeFromEpoll } from '../sys/epoll.js';
+import { closeFd, createEventfd } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { createMemfd } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
+import { SIGNAL_KIND } from '../sys/signal.js';
 import type { DmaRegion } from '../transport/transport.js';
 import { Account } from './account.js';
 import { translate } from './address-space.js';
+import { addCounters, type Counters, listQueue, noCounters, type QueueListing } from './client-counters.js';
 import type { Device } from './device.js';
 import { DmaRegions } from './dma-regions.js';
 import { releaseSessions } from './executor.js';
+import { InterruptRoutes } from './interrupt-routes.js';
 import { QUEUE, SPACE, SPACE_MODE } from './state.js';
 
 /** Who holds a queue's lock when the control thread does. */
@@ -71,8 +74,11 @@ export class DeviceFunction {
   /** Number of the shared queue block behind each queue of this function, or -1. */
   readonly #blocks = new Int32Array(LIMITS.maxQueues).fill(-1);
   readonly #setup = Buffer.alloc(QUEUE_SETUP.bytes);
-  readonly #vectors: number[] = new Array(LIMITS.maxQueues).fill(-1);
-  #errorFd = -1;
+  readonly #routes = new InterruptRoutes();
+  /** What queues have counted that are disabled by now. */
+  readonly #past = noCounters();
+  /** Wakes engine threads when the client writes to it. */
+  readonly wakeFd: number;
   readonly #memory: DmaRegions;
   #closed = false;
 
@@ -89,6 +95,12 @@ export class DeviceFunction {
     const at = device.state.space(space);
     device.state.words[at + SPACE.mode] = sva ? SPACE_MODE.sva : SPACE_MODE.mapped;
     Atomics.store(device.state.words, at + SPACE.regions, 0);
+    device.state.words[at + SPACE.weight] = client.weight ?? 1;
+    device.state.words[at + SPACE.lowLatency] = client.lowLatency ? 1 : 0;
+    // A client of a shared device gets a descriptor of its own: whoever else had it could take the signals out.
+    this.wakeFd = device.isShared ? createEventfd() : device.wakeFd;
+    if (device.isShared) addToEpoll(device.sleepSet, this.wakeFd, space, true);
+    this.limitsChanged();
   }
 
   get regionCount(): number {
@@ -97,6 +109,26 @@ export class DeviceFunction {
 
   get irqCount(): number {
     return IRQ_COUNT;
+  }
+
+  /** Tells the engines of limits in the account that they apply. */
+  limitsChanged(): void {
+    const { words } = this.#device.state;
+    const at = this.#device.state.space(this.space);
+    const bounded = (value: number): number => (value < 0x3fffffff ? Math.floor(value) : 0);
+    words[at + SPACE.maxSessions] = bounded(this.account.limit('sessions'));
+    words[at + SPACE.maxInFlightKib] = bounded(this.account.limit('inFlightBytes') / 1024);
+  }
+
+  /** What the client has been through since it came, and its open queues. */
+  counters(): { total: Counters; queues: QueueListing[] } {
+    const queues: QueueListing[] = [];
+    this.#blocks.forEach((block, queue) => {
+      if (block >= 0) queues.push(listQueue(this.#device.state, queue, block));
+    });
+    const total = { ...this.#past };
+    for (const each of queues) addCounters(total, each);
+    return { total, queues };
   }
 
   region(index: number): RegionDescription {
@@ -117,11 +149,8 @@ export class DeviceFunction {
     }
   }
 
-  /** Interrupts of one index: as many message-signalled ones as queues, and one for errors. */
   irqs(index: number): number {
-    if (index >= IRQ_COUNT) throw invalid(`there is no interrupt index ${index}`);
-    if (index === IRQ.msix) return LIMITS.maxQueues;
-    return index === IRQ.error ? 1 : 0;
+    return this.#routes.count(index);
   }
 
   read(index: number, offset: number, length: number): Buffer {
@@ -186,7 +215,8 @@ export class DeviceFunction {
     if (!region.write || offset + data.length > region.length) throw invalid(`write to region ${index}`);
     if (index === REGION.doorbells) {
       this.#doorbells.bytes.set(data, offset);
-      this.#device.wake();
+      // The client holds this descriptor, too: it must not be written to in a way that could block.
+      this.#device.signaller.signal(this.wakeFd, SIGNAL_KIND.eventfd);
       return;
     }
     if (index !== REGION.registers) return;
@@ -250,20 +280,25 @@ export class DeviceFunction {
     Atomics.store(page, DOORBELL.tailWord, (start + token) | 0);
     Atomics.store(page, DOORBELL.cqHeadWord, start);
     Atomics.store(page, DOORBELL.armWord, start);
+    Atomics.store(page, DOORBELL.polledWord, 1);
     const set = (word: number, value: number): void => {
       state.words[at + word] = value;
     };
     for (const word of [QUEUE.inFlight, QUEUE.badStreak, QUEUE.isolated]) set(word, 0);
     for (const word of [QUEUE.head, QUEUE.cqTail, QUEUE.cqHead, QUEUE.armSeen]) set(word, start);
-    for (let word = QUEUE.completed; word <= QUEUE.lastFaultIndex; word++) set(word, 0);
+    for (let word = QUEUE.completed; word <= QUEUE.microsecondsHigh; word++) set(word, 0);
     set(QUEUE.depth, depth);
     set(QUEUE.token, token);
     set(QUEUE.space, this.space);
-    set(QUEUE.irqFd, this.#vectors[vector]!);
+    const route = this.#routes.vector(vector);
+    set(QUEUE.irqFd, route.fd);
+    set(QUEUE.irqKind, route.kind);
+    set(QUEUE.lastServed, Date.now() & 0x3fffffff);
     state.setWide(at + QUEUE.sqLow, sq);
     state.setWide(at + QUEUE.cqLow, cq);
     state.setWide(at + QUEUE.doorbellLow, this.#doorbells.address + queue * DOORBELL.pageBytes);
     this.#blocks[queue] = block;
+    Atomics.store(state.words, state.space(this.space) + SPACE.blocks + queue, block + 1);
     this.#setup.writeInt32LE(token, QUEUE_SETUP.offset.token);
     this.#device.publishQueue(block);
   }
@@ -292,34 +327,18 @@ export class DeviceFunction {
     }
     // The threads of a failed device are stopped, and the one that died lets go of nothing.
     if (this.#device.failed) await this.#device.stopThreads();
+    addCounters(this.#past, listQueue(state, queue, block));
     this.#blocks[queue] = -1;
+    Atomics.store(state.words, state.space(this.space) + SPACE.blocks + queue, 0);
     this.#device.returnQueueBlock(block);
     this.account.give('queues', 1);
   }
 
-  /** Routes interrupts to eventfds, which this function now owns; -1 or none removes the route. */
-  async setIrqs(index: number, start: number, count: number, fds: number[]): Promise<void> {
-    if (start + count > this.irqs(index)) throw invalid('interrupts out of range');
-    if (index === IRQ.error) {
-      closeFds([this.#errorFd].filter((fd) => fd >= 0));
-      this.#errorFd = fds.shift() ?? -1;
-      return;
-    }
-    for (let vector = start; vector < start + count; vector++) {
-      if (this.#vectorInUse(vector)) {
-        throw new SystemError('SET_IRQS', ERRNO.EBUSY, 'a queue in use has this vector');
-      }
-      closeFds([this.#vectors[vector]!].filter((fd) => fd >= 0));
-      this.#vectors[vector] = fds.shift() ?? -1;
-    }
-  }
-
-  #vectorInUse(vector: number): boolean {
-    const fd = this.#vectors[vector]!;
+  /** Routes interrupts to descriptors, which this function now owns; none removes the route. */
+  setIrqs(index: number, start: number, count: number, fds: number[]): void {
     const { state } = this.#device;
-    return (
-      fd >= 0 &&
-      this.#blocks.some((block) => block >= 0 && state.words[state.queue(block) + QUEUE.irqFd] === fd)
+    this.#routes.set(index, start, count, fds, (fd) =>
+      this.#blocks.some((block) => block >= 0 && state.words[state.queue(block) + QUEUE.irqFd] === fd),
     );
   }
 
@@ -348,8 +367,8 @@ export class DeviceFunction {
   }
 
   /** Tells the client that the device has failed. */
-  get errorFd(): number {
-    return this.#errorFd;
+  signalError(): void {
+    this.#routes.signalError(this.#device.signaller);
   }
 
   /** The client is gone: everything it had is let go, once the engines have let go of it. */
@@ -358,8 +377,13 @@ export class DeviceFunction {
     this.#closed = true;
     await this.reset();
     await this.#memory.close();
+    if (this.#device.isShared) {
+      removeFromEpoll(this.#device.sleepSet, this.wakeFd);
+      closeFd(this.wakeFd);
+    }
     this.#doorbells.unmap();
-    closeFds([this.#doorbellFd, this.#errorFd, ...this.#vectors].filter((fd) => fd >= 0));
+    this.#routes.close();
+    closeFd(this.#doorbellFd);
     const at = this.#device.state.space(this.space);
     this.#device.state.words.fill(0, at, at + this.#device.state.spaceWords);
   }

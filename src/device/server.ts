@@ -207,7 +207,7 @@ export class DeviceServer {
     const at = REGION_IO_FDS.bytes;
     body.writeBigUInt64LE(BigInt(this.#function.region(index).length), at + IO_FD_ENTRY.offset.size);
     body.writeUInt32LE(IO_FD_TYPE.ioeventfd, at + IO_FD_ENTRY.offset.type);
-    return { body, fds: [this.#device.wakeFd] };
+    return { body, fds: [this.#function.wakeFd] };
   }
 
   #irqInfo(request: Buffer): Reply {
@@ -220,7 +220,7 @@ export class DeviceServer {
     return { body };
   }
 
-  async #setIrqs(request: Buffer, fds: number[]): Promise<Reply> {
+  #setIrqs(request: Buffer, fds: number[]): Reply {
     const flags = request.readUInt32LE(IRQ_SET.offset.flags);
     const index = request.readUInt32LE(IRQ_SET.offset.index);
     const start = request.readUInt32LE(IRQ_SET.offset.start);
@@ -232,7 +232,7 @@ export class DeviceServer {
       throw failure(ERRNO.EINVAL, 'only eventfd triggers are supported');
     }
     if (flags === wanted && fds.length !== count) throw failure(ERRNO.EINVAL, 'one eventfd per interrupt');
-    await this.#function.setIrqs(index, start, count, fds);
+    this.#function.setIrqs(index, start, count, fds);
     return EMPTY;
   }
 
