@@ -63,9 +63,12 @@ export function createPipe(): [number, number] {
   return [ends[0]!, ends[1]!];
 }
 
-/** Throws away what a pipe holds. */
-export function drainPipe(fd: number): void {
-  while (readNative(fd, SINK, SINK.length) === SINK.length);
+/** Throws away what a pipe holds; false if nothing will ever come again, since nobody can write to it any more. */
+export function drainPipe(fd: number): boolean {
+  let count: number;
+  do count = readNative(fd, SINK, SINK.length);
+  while (count === SINK.length);
+  return count !== 0;
 }
 
 /** A second descriptor of the same open file, closed on exec. */

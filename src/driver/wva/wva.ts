@@ -75,7 +75,13 @@ class WvaDevice implements DriverDevice {
     this.maxDepth = register('maxDepth');
     this.maxTransfer = register('maxTransfer');
     this.maxThreads = register('maxThreads');
-    parts.error.listen(() => this.#fail());
+    parts.error.listen(
+      () => this.#fail(),
+      () => {
+        this.#gone = true;
+        this.#fail('the process that the device lives in has gone');
+      },
+    );
     parts.transport.onLost((reason) => {
       this.#gone = true;
       this.#fail(reason.message);
@@ -105,6 +111,7 @@ class WvaDevice implements DriverDevice {
       if (wakeFds.length !== 1)
         throw new ProtocolError(`${transport.name} has ${wakeFds.length} wake descriptors`);
       await transport.setIrqs(IRQ.error, 0, [error.deviceFd]);
+      error.handOver();
       const description = JSON.parse(text.toString()) as DeviceDescription;
       const wakeFd = fds[0]!;
       return new WvaDevice({ transport, registers, description, doorbells, status, fds, wakeFd, error });
@@ -137,7 +144,7 @@ class WvaDevice implements DriverDevice {
     try {
       memory = await this.allocate(depth * (SQE.bytes + CQE.bytes));
       const token = await this.#exclusively(() =>
-        this.#enable(id, depth, startIndex, memory!.iova, interrupt.deviceFd),
+        this.#enable(id, depth, startIndex, memory!.iova, interrupt),
       );
       const { words } = memory.mapping;
       const sqWords = (depth * SQE.bytes) >> 2;
@@ -167,10 +174,11 @@ class WvaDevice implements DriverDevice {
     depth: number,
     startIndex: number,
     rings: number,
-    irqFd: number,
+    interrupt: Interrupt,
   ): Promise<number> {
     const { transport } = this.#parts;
-    await transport.setIrqs(IRQ.msix, id, [irqFd]);
+    await transport.setIrqs(IRQ.msix, id, [interrupt.deviceFd]);
+    interrupt.handOver();
     const cq = rings + depth * SQE.bytes;
     const setup = Buffer.alloc(QUEUE_SETUP.bytes);
     const put = (field: keyof typeof QUEUE_SETUP.offset, value: number): void => {
