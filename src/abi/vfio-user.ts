@@ -20,6 +20,8 @@ export const COMMAND = {
   dmaRead: 11,
   dmaWrite: 12,
   reset: 13,
+  writeMulti: 15,
+  deviceFeature: 16,
 } as const;
 
 export const MESSAGE_TYPE = { command: 0, reply: 1, mask: 0xf } as const;
@@ -27,6 +29,12 @@ export const MESSAGE_FLAG = { noReply: 0x10, error: 0x20 } as const;
 
 export const PROTOCOL_MAJOR = 0;
 export const PROTOCOL_MINOR = 1;
+/** What a side that does not say so has (QEMU's text, "Version"). */
+export const DEFAULT_MAX_MSG_FDS = 1;
+export const DEFAULT_MAX_DMA_MAPS = 65535;
+export const DEFAULT_PAGE_SIZES = 4096;
+/** The most bytes of JSON that a VERSION message may carry. */
+export const MAX_VERSION_BYTES = 16 * 1024;
 /** Largest body accepted; the protocol's default for max_data_xfer_size, plus room for the fixed parts. */
 export const MAX_TRANSFER_BYTES = 1024 * 1024;
 export const MAX_MESSAGE_BYTES = MAX_TRANSFER_BYTES + 4096;
@@ -35,6 +43,14 @@ export const VERSION_FIXED = layout({ major: 'u16', minor: 'u16' });
 export const DMA_MAP = layout({ argsz: 'u32', flags: 'u32', offset: 'u64', address: 'u64', size: 'u64' });
 export const DMA_UNMAP = layout({ argsz: 'u32', flags: 'u32', address: 'u64', size: 'u64' });
 export const REGION_ACCESS = layout({ offset: 'u64', region: 'u32', count: 'u32' });
+/** DMA_READ and DMA_WRITE; the data follows. */
+export const DMA_ACCESS = layout({ address: 'u64', count: 'u64' });
+/** Least reply to DMA_WRITE: the text has a 32-bit count, libvfio-user sends a whole DMA_ACCESS. */
+export const DMA_WRITE_REPLY_BYTES = 12;
+/** WRITE_MULTI, and its reply; as many entries follow. */
+export const WRITE_MULTI = layout({ count: 'u64' });
+export const WRITE_MULTI_ENTRY = layout({ offset: 'u64', region: 'u32', count: 'u32', data: 'u64' });
+export const WRITE_MULTI_DATA_BYTES = 8;
 export const REGION_IO_FDS = layout({ argsz: 'u32', flags: 'u32', index: 'u32', count: 'u32' });
 export const IO_FD_ENTRY = layout({
   offset: 'u64',
@@ -74,4 +90,8 @@ export const CAP_SPARSE_MMAP = 1;
 export const IRQ_FLAG = { eventfd: 1, maskable: 2, automasked: 4, noresize: 8 } as const;
 export const IRQ_SET_FLAG = { none: 1, bool: 2, eventfd: 4, mask: 8, unmask: 16, trigger: 32 } as const;
 export const DMA_FLAG = { read: 1, write: 2 } as const;
-export const IO_FD_TYPE = { ioeventfd: 0 } as const;
+/** `all` is of <linux/vfio.h> and libvfio-user; QEMU's text knows no flags. */
+export const DMA_UNMAP_FLAG = { dirtyBitmap: 1, all: 2 } as const;
+export const IO_FD_TYPE = { ioeventfd: 0, ioregionfd: 1 } as const;
+/** libvfio-user's entries go on with the offset of a shadow: 48 bytes. */
+export const MAX_IO_FD_ENTRY_BYTES = 64;

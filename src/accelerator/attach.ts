@@ -55,7 +55,10 @@ export async function attachBroker(path: string): Promise<Attachment> {
       });
     }
     if (error instanceof DeadlineError) {
-      throw new DeviceLostError(`the broker at ${path} does not answer`, { hint: 'is it stopped?', cause: error });
+      throw new DeviceLostError(`the broker at ${path} does not answer`, {
+        hint: 'is it stopped?',
+        cause: error,
+      });
     }
     throw error;
   }

@@ -44,7 +44,15 @@ function formatDevice(device: DeviceListing): string {
       ['flags', device.flags.join(', ') || 'none'],
     ],
   );
-  const engines = formatTable(
+  return `${facts}\n${engineTable(device.engines)}`;
+}
+
+/** The engines of a device, with their names and versions as `shown` gives them. */
+export function engineTable(
+  engines: EngineDescription[],
+  shown: (text: string) => string = (text) => text,
+): string {
+  return formatTable(
     [
       { title: 'engine' },
       { title: 'version' },
@@ -53,9 +61,8 @@ function formatDevice(device: DeviceListing): string {
       { title: 'streams' },
       { title: 'library' },
     ],
-    device.engines.map(engineRow),
+    engines.map((engine) => engineRow(engine).map((text) => shown(String(text)))),
   );
-  return `${facts}\n${engines}`;
 }
 
 function engineRow(engine: EngineDescription): string[] {

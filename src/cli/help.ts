@@ -13,6 +13,7 @@ commands:
   compress [FILES]     compress files, or standard input to standard output
   decompress [FILES]   decompress them
   devices [--json]     list devices and their engines
+  inspect unix:PATH    show what a vfio-user device is, whoever wrote it
   bench SUITE          measure this machine
   demo                 show what it does here, in a few seconds
   help COMMAND         tell more about a command
@@ -69,6 +70,15 @@ ${EXIT_CODES}`,
 Lists each device with its queues and engines, and why an engine is absent.
 
 ${ENVIRONMENT}`,
+  inspect: `usage: warpdrive inspect unix:/path [--json]
+
+Connects to a vfio-user device and shows what it is: ids and class, capabilities, regions and
+what of them can be mapped, wake descriptors, interrupts, and what was negotiated. Nothing of
+the device is changed. A WarpDrive accelerator also tells its engines.
+
+exit codes: 0 done, 1 error, 3 no such socket, 4 nobody listens, 5 permission denied,
+6 not a vfio-user device, 7 no answer within 5 seconds
+`,
   bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 
 Measures this machine. Suites: latency, throughput, syscalls, memory, starvation, idle, all.

@@ -11,6 +11,7 @@ const COMMANDS: Record<string, Command> = {
   compress: async (args) => (await import('./compress.js')).runCompress('compress', args),
   decompress: async (args) => (await import('./compress.js')).runCompress('decompress', args),
   devices: async (args) => (await import('./devices.js')).runDevices(args),
+  inspect: async (args) => (await import('./inspect.js')).runInspect(args),
   bench: async (args) => (await import('./bench.js')).runBenchCommand(args),
   demo: async (args) => (await import('./demo.js')).runDemo(args),
   help: runHelp,

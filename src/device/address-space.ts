@@ -14,6 +14,7 @@ import {
  * Under SVA an address is its own translation; what is checked is that it can be a user address at all. A client
  * that maps memory gets exactly that: every range must lie within one mapped region, and a written one within a
  * region mapped for writing.
+ * No client's region lies beyond user addresses; scratch memory of the device's own may (shadow-queues.ts).
  */
 export function translate(
   state: DeviceState,
@@ -25,8 +26,8 @@ export function translate(
   const words = state.words;
   const base = state.space(space);
   const end = address + length;
-  if (address <= 0 || end > LIMITS.addressEnd) return 0;
-  if (words[base + SPACE.mode] === SPACE_MODE.sva) return address;
+  if (address <= 0) return 0;
+  if (words[base + SPACE.mode] === SPACE_MODE.sva) return end <= LIMITS.addressEnd ? address : 0;
   const count = Atomics.load(words, base + SPACE.regions);
   for (let i = 0; i < count; i++) {
     const at = base + SPACE_HEADER_WORDS + i * SPACE_REGION_WORDS;

@@ -97,7 +97,8 @@ export class Device {
       threads: options.maxThreads,
       queues: shared?.maxQueues ?? LIMITS.maxQueues,
       spaces: maxClients,
-      regionsPerSpace: LIMITS.maxRegions,
+      // One for scratch memory of the device's own (shadow-queues.ts).
+      regionsPerSpace: LIMITS.maxRegions + 1,
       sessions: shared?.maxSessions ?? LIMITS.maxSessions,
     });
     for (let block = this.state.shape.queues - 1; block >= 0; block--) this.#freeBlocks.push(block);
@@ -186,10 +187,16 @@ export class Device {
     return block;
   }
 
+  /** Gives a block back that nobody has seen. */
   returnQueueBlock(block: number): void {
+    this.#freeBlocks.push(block);
+  }
+
+  /** Gives a block back whose queue was published, and withdrawn since. */
+  retireQueueBlock(block: number): void {
     this.state.setHot(block, false);
     Atomics.sub(this.state.words, HEADER.coldQueues, 1);
-    this.#freeBlocks.push(block);
+    this.returnQueueBlock(block);
   }
 
   /** Lets the engine threads see a queue that has been filled in. */

@@ -30,9 +30,12 @@ import { Account } from './account.js';
 import { translate } from './address-space.js';
 import { addCounters, type Counters, listQueue, noCounters, type QueueListing } from './client-counters.js';
 import type { Device } from './device.js';
-import { DmaRegions } from './dma-regions.js';
+import { type ClientRegion, DmaRegions } from './dma-regions.js';
 import { releaseSessions } from './executor.js';
 import { InterruptRoutes } from './interrupt-routes.js';
+import { pciConfig } from './pci-config.js';
+import type { ShadowQueue } from './shadow-queue.js';
+import { ShadowQueues } from './shadow-queues.js';
 import { QUEUE, SPACE, SPACE_MODE } from './state.js';
 
 /** Who holds a queue's lock when the control thread does. */
@@ -74,12 +77,14 @@ export class DeviceFunction {
   /** Number of the shared queue block behind each queue of this function, or -1. */
   readonly #blocks = new Int32Array(LIMITS.maxQueues).fill(-1);
   readonly #setup = Buffer.alloc(QUEUE_SETUP.bytes);
-  readonly #routes = new InterruptRoutes();
+  readonly interrupts: InterruptRoutes;
   /** What queues have counted that are disabled by now. */
   readonly #past = noCounters();
   /** Wakes engine threads when the client writes to it. */
   readonly wakeFd: number;
   readonly #memory: DmaRegions;
+  /** Queues in memory that came without a descriptor. */
+  readonly shadows: ShadowQueues;
   #closed = false;
 
   constructor(device: Device, space: number, client: ClientOptions) {
@@ -88,7 +93,9 @@ export class DeviceFunction {
     const { sva } = client;
     this.#sva = sva;
     this.account = client.account ?? new Account();
+    this.interrupts = new InterruptRoutes(device.signaller, (fd) => this.#signals(fd));
     this.#memory = new DmaRegions(device, space, sva, this.account);
+    this.shadows = new ShadowQueues(this.#memory, this.account, () => this.#ring());
     const length = LIMITS.maxQueues * DOORBELL.pageBytes;
     this.#doorbellFd = createMemfd('doorbells', length);
     this.#doorbells = Mapping.shared(this.#doorbellFd, 0, length, 'read-write');
@@ -147,10 +154,6 @@ export class DeviceFunction {
         if (index >= REGION_COUNT) throw invalid(`there is no region ${index}`);
         return { length: 0, read: false, write: false, fd: undefined };
     }
-  }
-
-  irqs(index: number): number {
-    return this.#routes.count(index);
   }
 
   read(index: number, offset: number, length: number): Buffer {
@@ -214,9 +217,7 @@ export class DeviceFunction {
     const region = this.region(index);
     if (!region.write || offset + data.length > region.length) throw invalid(`write to region ${index}`);
     if (index === REGION.doorbells) {
-      this.#doorbells.bytes.set(data, offset);
-      // The client holds this descriptor, too: it must not be written to in a way that could block.
-      this.#device.signaller.signal(this.wakeFd, SIGNAL_KIND.eventfd);
+      this.#writeDoorbells(offset, data);
       return;
     }
     if (index !== REGION.registers) return;
@@ -240,6 +241,28 @@ export class DeviceFunction {
     this.#setup.writeUInt32LE(outcome, QUEUE_SETUP.offset.outcome);
   }
 
+  /** A ring by message. Whole words are stored as one, the CQ head before the tail, as a client that maps the page does. */
+  #writeDoorbells(offset: number, data: Buffer): void {
+    if (offset % 4 === 0 && data.length % 4 === 0) {
+      for (let at = data.length - 4; at >= 0; at -= 4) {
+        Atomics.store(this.#doorbells.words, (offset + at) >> 2, data.readInt32LE(at));
+      }
+    } else {
+      this.#doorbells.bytes.set(data, offset);
+    }
+    this.#ring();
+    const page = (at: number): number => Math.floor(at / DOORBELL.pageBytes);
+    this.shadows.rung(page(offset), page(offset + data.length - 1));
+  }
+
+  /**
+   * Wakes the engines for this client. It holds the descriptor, too, so that it must not be written to in a way that
+   * could block.
+   */
+  #ring(): void {
+    this.#device.signaller.signal(this.wakeFd, SIGNAL_KIND.eventfd);
+  }
+
   #selected(): number {
     const queue = this.#setup.readUInt32LE(QUEUE_SETUP.offset.queue);
     if (queue >= LIMITS.maxQueues) throw invalid(`there is no queue ${queue}`);
@@ -257,25 +280,38 @@ export class DeviceFunction {
       throw invalid(`a queue cannot be ${depth} deep`);
     }
     if (vector >= LIMITS.maxQueues) throw invalid(`there is no vector ${vector}`);
-    const sq = this.#ringAddress(field('sqLow') + field('sqHigh') * 4294967296, depth * SQE.bytes);
-    const cq = this.#ringAddress(field('cqLow') + field('cqHigh') * 4294967296, depth * CQE.bytes);
+    const rings = {
+      depth,
+      sq: field('sqLow') + field('sqHigh') * 4294967296,
+      cq: field('cqLow') + field('cqHigh') * 4294967296,
+    };
+    const isShadowed = this.shadows.needed(rings);
+    const sq = isShadowed ? 0 : this.#ringAddress(rings.sq, depth * SQE.bytes);
+    const cq = isShadowed ? 0 : this.#ringAddress(rings.cq, depth * CQE.bytes);
     if (depth > this.account.limit('depth')) {
       throw new SystemError('queue set-up', ERRNO.EDQUOT, 'the queue is deeper than this client may have');
     }
     this.account.take('queues', 1);
-    let block: number;
+    const start = field('startIndex') | 0;
+    const page = this.#doorbells.words.subarray((queue * DOORBELL.pageBytes) >> 2);
+    let block = -1;
+    let shadow: ShadowQueue | undefined;
     try {
       block = this.#device.takeQueueBlock();
+      if (isShadowed) {
+        const route = this.interrupts.vector(vector);
+        const { signaller } = this.#device;
+        shadow = this.shadows.create(queue, { ...rings, startIndex: start, page, route, signaller });
+      }
     } catch (error) {
+      if (block >= 0) this.#device.returnQueueBlock(block);
       this.account.give('queues', 1);
       throw error;
     }
     const { state } = this.#device;
     const at = state.queue(block);
-    const start = field('startIndex') | 0;
     // randomInt's range is limited to 2^48, so the whole of a 32-bit token is in reach.
     const token = randomInt(0, 2 ** 32) | 0;
-    const page = this.#doorbells.words.subarray((queue * DOORBELL.pageBytes) >> 2);
     page.fill(0, 0, DOORBELL.pageBytes >> 2);
     Atomics.store(page, DOORBELL.tailWord, (start + token) | 0);
     Atomics.store(page, DOORBELL.cqHeadWord, start);
@@ -290,13 +326,15 @@ export class DeviceFunction {
     set(QUEUE.depth, depth);
     set(QUEUE.token, token);
     set(QUEUE.space, this.space);
-    const route = this.#routes.vector(vector);
+    const route = shadow?.interrupt ?? this.interrupts.vector(vector);
     set(QUEUE.irqFd, route.fd);
     set(QUEUE.irqKind, route.kind);
     set(QUEUE.lastServed, Date.now() & 0x3fffffff);
-    state.setWide(at + QUEUE.sqLow, sq);
-    state.setWide(at + QUEUE.cqLow, cq);
-    state.setWide(at + QUEUE.doorbellLow, this.#doorbells.address + queue * DOORBELL.pageBytes);
+    state.setWide(at + QUEUE.sqLow, shadow?.sqAddress ?? sq);
+    state.setWide(at + QUEUE.cqLow, shadow?.cqAddress ?? cq);
+    const doorbell = this.#doorbells.address + queue * DOORBELL.pageBytes;
+    state.setWide(at + QUEUE.doorbellLow, shadow?.doorbellAddress ?? doorbell);
+    shadow?.start(token);
     this.#blocks[queue] = block;
     Atomics.store(state.words, state.space(this.space) + SPACE.blocks + queue, block + 1);
     this.#setup.writeInt32LE(token, QUEUE_SETUP.offset.token);
@@ -316,6 +354,7 @@ export class DeviceFunction {
     if (block < 0) return;
     const { state } = this.#device;
     const at = state.queue(block);
+    await this.shadows.get(queue)?.stop();
     await this.#device.withdrawQueue(block);
     while (!this.#device.failed) {
       if (Atomics.compareExchange(state.words, at + QUEUE.lock, 0, CONTROL_LOCK) === 0) {
@@ -327,18 +366,19 @@ export class DeviceFunction {
     }
     // The threads of a failed device are stopped, and the one that died lets go of nothing.
     if (this.#device.failed) await this.#device.stopThreads();
+    await this.shadows.retire(queue);
     addCounters(this.#past, listQueue(state, queue, block));
     this.#blocks[queue] = -1;
     Atomics.store(state.words, state.space(this.space) + SPACE.blocks + queue, 0);
-    this.#device.returnQueueBlock(block);
+    this.#device.retireQueueBlock(block);
     this.account.give('queues', 1);
   }
 
-  /** Routes interrupts to descriptors, which this function now owns; none removes the route. */
-  setIrqs(index: number, start: number, count: number, fds: number[]): void {
+  #signals(fd: number): boolean {
     const { state } = this.#device;
-    this.#routes.set(index, start, count, fds, (fd) =>
-      this.#blocks.some((block) => block >= 0 && state.words[state.queue(block) + QUEUE.irqFd] === fd),
+    return (
+      this.shadows.signals(fd) ||
+      this.#blocks.some((block) => block >= 0 && state.words[state.queue(block) + QUEUE.irqFd] === fd)
     );
   }
 
@@ -347,16 +387,37 @@ export class DeviceFunction {
     this.#memory.map(region);
   }
 
-  /** Takes a region away; done once no thread can still be using it. */
-  async dmaUnmap(iova: number, length: number): Promise<void> {
+  /** Lets requests of shadow queues name memory that only messages reach. */
+  dmaMapRemote(region: Omit<DmaRegion, 'fd' | 'offset'>): void {
+    this.#memory.mapRemote(region);
+  }
+
+  /** Takes a region away, or all of them; done once no thread can still be using it. */
+  async dmaUnmap(which: 'all' | { iova: number; length: number }): Promise<void> {
+    const regions = which === 'all' ? [...this.#memory.all] : [this.#memory.exact(which.iova, which.length)];
+    if (regions.some((region) => this.#holdsRing(region))) {
+      throw new SystemError('DMA_UNMAP', ERRNO.EBUSY, 'an enabled queue lies in this region');
+    }
+    for (const region of regions) {
+      await this.#memory.unmap(region);
+      await this.shadows.detach(region);
+    }
+  }
+
+  /** Whether the rings of an enabled queue lie in a region. */
+  #holdsRing(region: ClientRegion): boolean {
+    if (this.shadows.lieIn(region)) return true;
+    const { mapping } = region;
+    if (!mapping) return false;
     const { state } = this.#device;
-    await this.#memory.unmap(iova, length, (inside) =>
-      this.#blocks.some((block) => {
-        if (block < 0) return false;
-        const at = state.queue(block);
-        return inside(state.wide(at + QUEUE.sqLow)) || inside(state.wide(at + QUEUE.cqLow));
-      }),
-    );
+    const inside = (at: number): boolean => {
+      const address = state.wide(at);
+      return address >= mapping.address && address < mapping.address + mapping.length;
+    };
+    return this.#blocks.some((block) => {
+      const at = block < 0 ? -1 : state.queue(block);
+      return at >= 0 && (inside(at + QUEUE.sqLow) || inside(at + QUEUE.cqLow));
+    });
   }
 
   /** DEVICE_RESET: no queue is enabled and no session open afterwards; DMA regions stay. */
@@ -368,7 +429,7 @@ export class DeviceFunction {
 
   /** Tells the client that the device has failed. */
   signalError(): void {
-    this.#routes.signalError(this.#device.signaller);
+    this.interrupts.signalError();
   }
 
   /** The client is gone: everything it had is let go, once the engines have let go of it. */
@@ -376,13 +437,14 @@ export class DeviceFunction {
     if (this.#closed) return;
     this.#closed = true;
     await this.reset();
+    await this.shadows.close();
     await this.#memory.close();
     if (this.#device.isShared) {
       removeFromEpoll(this.#device.sleepSet, this.wakeFd);
       closeFd(this.wakeFd);
     }
     this.#doorbells.unmap();
-    this.#routes.close();
+    this.interrupts.close();
     closeFd(this.#doorbellFd);
     const at = this.#device.state.space(this.space);
     this.#device.state.words.fill(0, at, at + this.#device.state.spaceWords);
@@ -391,13 +453,4 @@ export class DeviceFunction {
 
 function invalid(message: string): SystemError {
   return new SystemError('vfio-user', ERRNO.EINVAL, message);
-}
-
-function pciConfig(): Buffer {
-  const config = Buffer.alloc(PCI.configBytes);
-  config.writeUInt16LE(PCI.vendorId, PCI.offset.vendorId);
-  config.writeUInt16LE(PCI.deviceId, PCI.offset.deviceId);
-  config.writeUInt8(PCI.revision, PCI.offset.revision);
-  config.writeUIntLE(PCI.classCode, PCI.offset.classCode, 3);
-  return config;
 }

@@ -14,10 +14,21 @@ export interface Route {
 
 const NOWHERE: Route = { fd: -1, kind: SIGNAL_KIND.none };
 
-/** The interrupts of one client: message-signalled ones by vector, and one for errors. Owns their descriptors. */
+/**
+ * Where a client wants its interrupts delivered: message-signalled ones by vector, and one for errors. Owns their
+ * descriptors. Throws SystemErrors for the client.
+ */
 export class InterruptRoutes {
   readonly #vectors: Route[] = new Array(LIMITS.maxQueues).fill(NOWHERE);
+  readonly #signaller: Signaller;
+  readonly #isUsed: (fd: number) => boolean;
   #error = NOWHERE;
+
+  /** @param isUsed tells whether an enabled queue signals a descriptor. */
+  constructor(signaller: Signaller, isUsed: (fd: number) => boolean) {
+    this.#signaller = signaller;
+    this.#isUsed = isUsed;
+  }
 
   /** Interrupts of one index: as many message-signalled ones as queues, and one for errors. */
   count(index: number): number {
@@ -26,16 +37,15 @@ export class InterruptRoutes {
     return index === IRQ.error ? 1 : 0;
   }
 
-  vector(index: number): Route {
-    return this.#vectors[index]!;
+  /** The route of a queue's vector. */
+  vector(vector: number): Route {
+    return this.#vectors[vector]!;
   }
 
-  /**
-   * Routes interrupts to descriptors, which it takes from the list; where there is none, to nowhere.
-   * @param inUse tells whether a queue signals this descriptor
-   */
-  set(index: number, start: number, count: number, fds: number[], inUse: (fd: number) => boolean): void {
+  /** Routes interrupts to descriptors, which are taken from `fds` and owned from then on; where there are none left, nowhere. */
+  route(index: number, start: number, count: number, fds: number[]): void {
     if (start + count > this.count(index)) throw invalid('interrupts out of range');
+    if (count === 0) return;
     const kinds = fds.map((fd) => signalKind(fd));
     if (kinds.includes(SIGNAL_KIND.none)) {
       throw invalid('an interrupt goes to an eventfd, the write end of a pipe, or a socket');
@@ -45,32 +55,43 @@ export class InterruptRoutes {
       return fd === undefined ? NOWHERE : { fd, kind: kinds.shift()! };
     };
     if (index === IRQ.error) {
-      this.#drop(this.#error);
+      drop([this.#error]);
       this.#error = next();
       return;
     }
-    for (let vector = start; vector < start + count; vector++) {
-      const { fd } = this.#vectors[vector]!;
-      if (fd >= 0 && inUse(fd)) {
-        throw new SystemError('SET_IRQS', ERRNO.EBUSY, 'a queue in use has this vector');
-      }
-      this.#drop(this.#vectors[vector]!);
-      this.#vectors[vector] = next();
+    const old = this.#vectors.slice(start, start + count);
+    if (old.some(({ fd }) => fd >= 0 && this.#isUsed(fd))) {
+      throw new SystemError('SET_IRQS', ERRNO.EBUSY, 'a queue in use has this vector');
     }
+    drop(old);
+    for (let vector = start; vector < start + count; vector++) this.#vectors[vector] = next();
   }
 
-  signalError(signaller: Signaller): void {
-    if (this.#error.fd >= 0) signaller.signal(this.#error.fd, this.#error.kind);
+  /** Signals interrupts on the client's own behalf; those without a route stay silent. */
+  trigger(index: number, which: readonly number[]): void {
+    const count = this.count(index);
+    if (which.some((each) => each >= count)) throw invalid('interrupts out of range');
+    for (const each of which) this.#signal(index === IRQ.error ? this.#error : this.#vectors[each]!);
   }
 
-  #drop({ fd }: Route): void {
-    if (fd >= 0) closeFds([fd]);
+  /** Tells the client that the device has failed. */
+  signalError(): void {
+    this.#signal(this.#error);
+  }
+
+  #signal({ fd, kind }: Route): void {
+    if (fd >= 0) this.#signaller.signal(fd, kind);
   }
 
   close(): void {
-    for (const route of [this.#error, ...this.#vectors.splice(0)]) this.#drop(route);
+    drop([this.#error, ...this.#vectors]);
     this.#error = NOWHERE;
+    this.#vectors.fill(NOWHERE);
   }
+}
+
+function drop(routes: Route[]): void {
+  closeFds(routes.map(({ fd }) => fd).filter((fd) => fd >= 0));
 }
 
 function invalid(message: string): SystemError {

@@ -1,17 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { IRQ, REGION } from '../abi/registers.js';
+import { LIMITS } from '../abi/queue.js';
+import { REGION } from '../abi/registers.js';
 import {
-  CAP_HEADER,
-  CAP_SPARSE_MMAP,
   COMMAND,
-  DEVICE_FLAG,
-  DEVICE_INFO,
   DMA_FLAG,
   DMA_MAP,
   DMA_UNMAP,
-  IO_FD_ENTRY,
-  IO_FD_TYPE,
-  IRQ_FLAG,
+  DMA_UNMAP_FLAG,
   IRQ_INFO,
   IRQ_SET,
   IRQ_SET_FLAG,
@@ -21,36 +16,41 @@ import {
   PROTOCOL_MAJOR,
   PROTOCOL_MINOR,
   REGION_ACCESS,
-  REGION_FLAG,
   REGION_INFO,
   REGION_IO_FDS,
-  SPARSE_AREA,
-  SPARSE_MMAP,
-  VERSION_FIXED,
+  WRITE_MULTI,
+  WRITE_MULTI_DATA_BYTES,
+  WRITE_MULTI_ENTRY,
 } from '../abi/vfio-user.js';
 import { MemoryError, SystemError } from '../errors.js';
 import { closeFds } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
-import { MAX_FDS } from '../sys/socket.js';
+import { PAGE_BYTES } from '../sys/memory.js';
+import { createSocketPair, MAX_FDS } from '../sys/socket.js';
 import { Connection, type Message } from '../transport/vfio-user/connection.js';
+import { decodeVersion, encodeVersion } from '../transport/vfio-user/version.js';
 import type { Device } from './device.js';
+import { DmaChannel } from './dma-channel.js';
 import type { ClientOptions, DeviceFunction } from './function.js';
+import type { Reply } from './replies.js';
+import * as replies from './replies.js';
 
-interface Reply {
-  body: Buffer;
-  fds?: number[];
-}
-
-/** What counts against `setupsPerSecond`. */
+/** What counts against `setupsPerSecond`, beside writes to registers: doorbells do not. */
 const SETUP_COMMANDS: ReadonlySet<number> = new Set([
   COMMAND.dmaMap,
   COMMAND.dmaUnmap,
   COMMAND.setIrqs,
-  COMMAND.regionWrite,
   COMMAND.reset,
 ]);
 
-const EMPTY: Reply = { body: Buffer.alloc(0) };
+/** What was agreed on with the client, as far as it binds the server. */
+interface Agreement {
+  /** The most bytes that the client takes, or gives, at once. */
+  transferBytes: number;
+  /** Whether it takes descriptors at all; no message of this device carries more than one. */
+  takesFds: boolean;
+  writesMultiple: boolean;
+}
 
 /** The server end of vfio-user: one connection, one function of the device. Commands are carried out in order. */
 export class DeviceServer {
@@ -58,7 +58,9 @@ export class DeviceServer {
   readonly #function: DeviceFunction;
   readonly #connection: Connection;
   readonly #gone: () => void;
-  #negotiated = false;
+  #agreement: Agreement | undefined;
+  #twin: Connection | undefined;
+  #dma: DmaChannel | undefined;
   #work: Promise<void> = Promise.resolve();
 
   /**
@@ -72,10 +74,17 @@ export class DeviceServer {
     this.#connection = new Connection(
       fd,
       (message) => {
+        if (message.isReply) {
+          this.#answered(this.#connection, message);
+          return;
+        }
         this.#connection.started();
         this.#work = this.#work.then(() => this.#handle(message)).then(() => this.#connection.finished());
       },
-      () => {
+      (reason) => {
+        // Before the work that may be waiting for an answer.
+        this.#dma?.close(reason);
+        this.#twin?.close();
         this.#work = this.#work.then(() => this.#release());
       },
     );
@@ -91,13 +100,21 @@ export class DeviceServer {
     this.#gone();
   }
 
+  /** An answer to a command of the server: not in line with the client's commands, which may be waiting for it. */
+  #answered(connection: Connection, message: Message): void {
+    closeFds(message.fds);
+    if (connection === (this.#twin ?? this.#connection)) this.#dma?.receive(message);
+  }
+
   async #handle(message: Message): Promise<void> {
     const { id, command } = message;
     try {
-      if (message.isReply) return;
-      const reply = await this.#carryOut(message);
-      if (message.wantsReply)
-        this.#connection.send(id, command, MESSAGE_TYPE.reply, 0, reply.body, reply.fds);
+      const { body, fds, owned } = await this.#carryOut(message);
+      if (message.wantsReply) {
+        this.#connection.send(id, command, MESSAGE_TYPE.reply, 0, body, fds, owned);
+      } else {
+        closeFds(owned ?? []);
+      }
     } catch (error) {
       const errno = errnoOf(error);
       if (message.wantsReply) {
@@ -110,114 +127,90 @@ export class DeviceServer {
 
   async #carryOut(message: Message): Promise<Reply> {
     const { command, body, fds } = message;
-    if (command === COMMAND.version) return this.#version(need(body, VERSION_FIXED.bytes));
-    if (!this.#negotiated) throw failure(ERRNO.EINVAL, 'a version must be agreed on first');
-    if (SETUP_COMMANDS.has(command)) {
-      const waitMs = this.#function.account.spendSetup();
-      if (waitMs > 0) await sleep(waitMs);
-    }
+    if (command === COMMAND.version) return this.#version(body);
+    const agreement = this.#agreement;
+    if (!agreement) throw failure(ERRNO.EINVAL, 'a version must be agreed on first');
+    if (SETUP_COMMANDS.has(command)) await this.#spendSetup();
+    const { takesFds } = agreement;
     switch (command) {
       case COMMAND.getInfo:
-        return this.#info();
+        return replies.info(this.#function);
       case COMMAND.getRegionInfo:
-        return this.#regionInfo(need(body, REGION_INFO.bytes));
-      case COMMAND.getRegionIoFds:
-        return this.#regionIoFds(need(body, REGION_IO_FDS.bytes));
+        return replies.regionInfo(this.#function, need(body, REGION_INFO.bytes), takesFds);
+      case COMMAND.getRegionIoFds: {
+        const wakeFd = takesFds ? this.#function.wakeFd : undefined;
+        return replies.regionIoFds(this.#function, need(body, REGION_IO_FDS.bytes), wakeFd);
+      }
       case COMMAND.getIrqInfo:
-        return this.#irqInfo(need(body, IRQ_INFO.bytes));
+        return replies.irqInfo(this.#function, need(body, IRQ_INFO.bytes));
       case COMMAND.setIrqs:
         return this.#setIrqs(need(body, IRQ_SET.bytes), fds);
       case COMMAND.regionRead:
-        return this.#regionRead(need(body, REGION_ACCESS.bytes));
+        return this.#regionRead(need(body, REGION_ACCESS.bytes), agreement.transferBytes);
       case COMMAND.regionWrite:
         return this.#regionWrite(need(body, REGION_ACCESS.bytes));
+      case COMMAND.writeMulti:
+        if (!agreement.writesMultiple) throw failure(ERRNO.EOPNOTSUPP, 'write_multiple was not agreed on');
+        return this.#writeMulti(need(body, WRITE_MULTI.bytes));
       case COMMAND.dmaMap:
-        return this.#dmaMap(need(body, DMA_MAP.bytes), fds);
+        return this.#dmaMap(need(body, DMA_MAP.bytes), fds, agreement.transferBytes);
       case COMMAND.dmaUnmap:
         return this.#dmaUnmap(need(body, DMA_UNMAP.bytes));
       case COMMAND.reset:
         await this.#function.reset();
-        return EMPTY;
+        return replies.EMPTY;
       default:
+        // DEVICE_FEATURE and migration among them.
         throw failure(ERRNO.EOPNOTSUPP, `command ${command} is not supported`);
     }
   }
 
+  async #spendSetup(): Promise<void> {
+    const waitMs = this.#function.account.spendSetup();
+    if (waitMs > 0) await sleep(waitMs);
+  }
+
   #version(body: Buffer): Reply {
-    if (body.readUInt16LE(VERSION_FIXED.offset.major) !== PROTOCOL_MAJOR) {
-      throw failure(ERRNO.EINVAL, 'unknown major version');
-    }
-    const minor = Math.min(body.readUInt16LE(VERSION_FIXED.offset.minor), PROTOCOL_MINOR);
-    const fixed = Buffer.alloc(VERSION_FIXED.bytes);
-    fixed.writeUInt16LE(PROTOCOL_MAJOR, VERSION_FIXED.offset.major);
-    fixed.writeUInt16LE(minor, VERSION_FIXED.offset.minor);
-    const capabilities = { max_msg_fds: MAX_FDS, max_data_xfer_size: MAX_TRANSFER_BYTES };
-    this.#negotiated = true;
-    return { body: Buffer.concat([fixed, Buffer.from(`${JSON.stringify({ capabilities })}\0`)]) };
+    if (this.#agreement) throw failure(ERRNO.EINVAL, 'a version is agreed on already');
+    const { major, minor, capabilities } = decodeVersion(body);
+    if (major !== PROTOCOL_MAJOR) throw failure(ERRNO.EINVAL, 'unknown major version');
+    const transferBytes = Math.min(capabilities.maxTransferBytes, MAX_TRANSFER_BYTES);
+    if (transferBytes === 0) throw failure(ERRNO.EINVAL, 'a client must take some data');
+    const takesFds = capabilities.maxMessageFds > 0;
+    const writesMultiple = capabilities.writeMultiple;
+    const twinFd = capabilities.twinSocket && takesFds ? this.#openTwin() : undefined;
+    this.#agreement = { transferBytes, takesFds, writesMultiple };
+    this.#dma = new DmaChannel(this.#twin ?? this.#connection, {
+      pieceBytes: transferBytes,
+      watches: this.#twin !== undefined,
+      onBroken: (reason) => this.#connection.fail(reason),
+    });
+    this.#function.shadows.connect(this.#dma);
+    const reply = encodeVersion(PROTOCOL_MAJOR, Math.min(minor, PROTOCOL_MINOR), {
+      maxMessageFds: MAX_FDS,
+      maxTransferBytes: MAX_TRANSFER_BYTES,
+      maxDmaMaps: LIMITS.maxRegions,
+      pageSizes: PAGE_BYTES,
+      // Nothing is offered that the client did not propose.
+      ...(writesMultiple ? { writeMultiple: true } : {}),
+      ...(twinFd === undefined ? {} : { twinSocket: true, twinSocketIndex: 0 }),
+    });
+    return twinFd === undefined ? { body: reply } : { body: reply, fds: [twinFd], owned: [twinFd] };
   }
 
-  #info(): Reply {
-    const body = Buffer.alloc(DEVICE_INFO.bytes);
-    body.writeUInt32LE(DEVICE_INFO.bytes, DEVICE_INFO.offset.argsz);
-    body.writeUInt32LE(DEVICE_FLAG.reset | DEVICE_FLAG.pci, DEVICE_INFO.offset.flags);
-    body.writeUInt32LE(this.#function.regionCount, DEVICE_INFO.offset.numRegions);
-    body.writeUInt32LE(this.#function.irqCount, DEVICE_INFO.offset.numIrqs);
-    return { body };
-  }
-
-  #regionInfo(request: Buffer): Reply {
-    const index = request.readUInt32LE(REGION_INFO.offset.index);
-    const argsz = request.readUInt32LE(REGION_INFO.offset.argsz);
-    if (argsz < REGION_INFO.bytes) throw failure(ERRNO.EINVAL, 'argsz is too small');
-    const region = this.#function.region(index);
-    const mappable = region.fd !== undefined;
-    const sparseAt = REGION_INFO.bytes;
-    const size = mappable ? sparseAt + CAP_HEADER.bytes + SPARSE_MMAP.bytes + SPARSE_AREA.bytes : sparseAt;
-    const body = Buffer.alloc(size);
-    let flags = (region.read ? REGION_FLAG.read : 0) | (region.write ? REGION_FLAG.write : 0);
-    if (mappable) {
-      flags |= REGION_FLAG.mmap | REGION_FLAG.caps;
-      body.writeUInt32LE(sparseAt, REGION_INFO.offset.capOffset);
-      body.writeUInt16LE(CAP_SPARSE_MMAP, sparseAt + CAP_HEADER.offset.id);
-      body.writeUInt16LE(1, sparseAt + CAP_HEADER.offset.version);
-      const areasAt = sparseAt + CAP_HEADER.bytes;
-      body.writeUInt32LE(1, areasAt + SPARSE_MMAP.offset.areas);
-      body.writeBigUInt64LE(BigInt(region.length), areasAt + SPARSE_MMAP.bytes + SPARSE_AREA.offset.size);
-    }
-    body.writeUInt32LE(size, REGION_INFO.offset.argsz);
-    body.writeUInt32LE(flags, REGION_INFO.offset.flags);
-    body.writeUInt32LE(index, REGION_INFO.offset.index);
-    body.writeBigUInt64LE(BigInt(region.length), REGION_INFO.offset.size);
-    // Where the client left no room for the capabilities it gets the fixed part, asks again, and is sent the memory then.
-    if (argsz < size) return { body: body.subarray(0, REGION_INFO.bytes) };
-    return mappable ? { body, fds: [region.fd!] } : { body };
-  }
-
-  #regionIoFds(request: Buffer): Reply {
-    const index = request.readUInt32LE(REGION_IO_FDS.offset.index);
-    this.#function.region(index);
-    const entries = index === REGION.doorbells ? 1 : 0;
-    const size = REGION_IO_FDS.bytes + entries * IO_FD_ENTRY.bytes;
-    const room = request.readUInt32LE(REGION_IO_FDS.offset.argsz) >= size;
-    const body = Buffer.alloc(room ? size : REGION_IO_FDS.bytes);
-    body.writeUInt32LE(size, REGION_IO_FDS.offset.argsz);
-    body.writeUInt32LE(index, REGION_IO_FDS.offset.index);
-    body.writeUInt32LE(entries, REGION_IO_FDS.offset.count);
-    if (!room || entries === 0) return { body };
-    const at = REGION_IO_FDS.bytes;
-    body.writeBigUInt64LE(BigInt(this.#function.region(index).length), at + IO_FD_ENTRY.offset.size);
-    body.writeUInt32LE(IO_FD_TYPE.ioeventfd, at + IO_FD_ENTRY.offset.type);
-    return { body, fds: [this.#function.wakeFd] };
-  }
-
-  #irqInfo(request: Buffer): Reply {
-    const index = request.readUInt32LE(IRQ_INFO.offset.index);
-    const body = Buffer.alloc(IRQ_INFO.bytes);
-    body.writeUInt32LE(IRQ_INFO.bytes, IRQ_INFO.offset.argsz);
-    body.writeUInt32LE(IRQ_FLAG.eventfd | IRQ_FLAG.noresize, IRQ_INFO.offset.flags);
-    body.writeUInt32LE(index, IRQ_INFO.offset.index);
-    body.writeUInt32LE(this.#function.irqs(index), IRQ_INFO.offset.count);
-    return { body };
+  /** Opens the socket for the server's own commands; returns the client's end. */
+  #openTwin(): number {
+    const [ours, theirs] = createSocketPair();
+    const twin = new Connection(
+      ours,
+      (message) => {
+        this.#answered(twin, message);
+        if (!message.isReply) this.#dma?.fail("a command on the socket of the server's commands");
+      },
+      (reason) => this.#connection.fail(reason),
+    );
+    this.#twin = twin;
+    return theirs;
   }
 
   #setIrqs(request: Buffer, fds: number[]): Reply {
@@ -225,19 +218,51 @@ export class DeviceServer {
     const index = request.readUInt32LE(IRQ_SET.offset.index);
     const start = request.readUInt32LE(IRQ_SET.offset.start);
     const count = request.readUInt32LE(IRQ_SET.offset.count);
-    if (index !== IRQ.msix && index !== IRQ.error) throw failure(ERRNO.EINVAL, 'no such interrupts');
-    const wanted = IRQ_SET_FLAG.eventfd | IRQ_SET_FLAG.trigger;
-    const none = IRQ_SET_FLAG.none | IRQ_SET_FLAG.trigger;
-    if (flags !== wanted && !(flags === none && fds.length === 0)) {
-      throw failure(ERRNO.EINVAL, 'only eventfd triggers are supported');
+    const { interrupts } = this.#function;
+    const data = flags & (IRQ_SET_FLAG.none | IRQ_SET_FLAG.bool | IRQ_SET_FLAG.eventfd);
+    if (data !== IRQ_SET_FLAG.eventfd && fds.length > 0)
+      throw failure(ERRNO.EINVAL, 'descriptors for nothing');
+    switch (flags & ~data) {
+      case IRQ_SET_FLAG.trigger:
+        break;
+      case IRQ_SET_FLAG.mask:
+      case IRQ_SET_FLAG.unmask:
+        if (data === 0) throw failure(ERRNO.EINVAL, 'what to mask is not said');
+        throw failure(ERRNO.EOPNOTSUPP, 'interrupts cannot be masked');
+      default:
+        throw failure(ERRNO.EINVAL, 'no such action on interrupts');
     }
-    if (flags === wanted && fds.length !== count) throw failure(ERRNO.EINVAL, 'one eventfd per interrupt');
-    this.#function.setIrqs(index, start, count, fds);
-    return EMPTY;
+    const total = interrupts.count(index);
+    if (start + count > total) throw failure(ERRNO.EINVAL, 'interrupts out of range');
+    const all = Array.from({ length: count }, (_, i) => start + i);
+    switch (data) {
+      case IRQ_SET_FLAG.eventfd:
+        // None at all takes the routes away.
+        if (fds.length !== count && fds.length !== 0)
+          throw failure(ERRNO.EINVAL, 'one eventfd per interrupt');
+        interrupts.route(index, start, count, fds);
+        break;
+      case IRQ_SET_FLAG.none:
+        if (start === 0 && count === 0) interrupts.route(index, 0, total, []);
+        else interrupts.trigger(index, all);
+        break;
+      case IRQ_SET_FLAG.bool: {
+        const bools = need(request, IRQ_SET.bytes + count).subarray(IRQ_SET.bytes);
+        interrupts.trigger(
+          index,
+          all.filter((_, i) => bools[i] !== 0),
+        );
+        break;
+      }
+      default:
+        throw failure(ERRNO.EINVAL, 'one kind of data at a time');
+    }
+    return replies.EMPTY;
   }
 
-  #regionRead(request: Buffer): Reply {
+  #regionRead(request: Buffer, transferBytes: number): Reply {
     const { region, offset, count } = access(request);
+    if (count > transferBytes) throw failure(ERRNO.EINVAL, 'more than the client takes at once');
     const data = this.#function.read(region, offset, count);
     return { body: Buffer.concat([request.subarray(0, REGION_ACCESS.bytes), data]) };
   }
@@ -248,35 +273,74 @@ export class DeviceServer {
       REGION_ACCESS.bytes,
       REGION_ACCESS.bytes + count,
     );
-    await this.#function.write(region, offset, data);
+    await this.#write(region, offset, data);
     return { body: request.subarray(0, REGION_ACCESS.bytes) };
   }
 
-  #dmaMap(request: Buffer, fds: number[]): Reply {
-    const flags = request.readUInt32LE(DMA_MAP.offset.flags);
-    const fd = fds[0];
-    if (fd === undefined || fds.length !== 1) {
-      throw failure(ERRNO.EOPNOTSUPP, 'memory without a descriptor cannot be reached');
+  async #write(region: number, offset: number, data: Buffer): Promise<void> {
+    if (region === REGION.registers) await this.#spendSetup();
+    await this.#function.write(region, offset, data);
+  }
+
+  /** Several small writes. The first that fails ends it: how many were done is the answer, or its error if it was the first. */
+  async #writeMulti(request: Buffer): Promise<Reply> {
+    const writes = number(request, WRITE_MULTI.offset.count);
+    need(request, WRITE_MULTI.bytes + writes * WRITE_MULTI_ENTRY.bytes);
+    let done = 0;
+    try {
+      for (; done < writes; done++) {
+        const at = WRITE_MULTI.bytes + done * WRITE_MULTI_ENTRY.bytes;
+        const entry = request.subarray(at, at + WRITE_MULTI_ENTRY.bytes);
+        const { region, offset, count } = access(entry);
+        if (count > WRITE_MULTI_DATA_BYTES) throw failure(ERRNO.EINVAL, 'more data than an entry holds');
+        const data = WRITE_MULTI_ENTRY.offset.data;
+        await this.#write(region, offset, entry.subarray(data, data + count));
+      }
+    } catch (error) {
+      if (done === 0) throw error;
     }
+    const body = Buffer.alloc(WRITE_MULTI.bytes);
+    body.writeBigUInt64LE(BigInt(done), WRITE_MULTI.offset.count);
+    return { body };
+  }
+
+  #dmaMap(request: Buffer, fds: number[], transferBytes: number): Reply {
+    const flags = request.readUInt32LE(DMA_MAP.offset.flags);
     if ((flags & DMA_FLAG.read) === 0 || (flags & ~(DMA_FLAG.read | DMA_FLAG.write)) !== 0) {
       throw failure(ERRNO.EINVAL, 'a DMA region must be readable');
     }
-    this.#function.dmaMap({
-      fd,
-      offset: number(request, DMA_MAP.offset.offset),
+    if (fds.length > 1) throw failure(ERRNO.EINVAL, 'a DMA region has one descriptor');
+    const region = {
       iova: number(request, DMA_MAP.offset.address),
       length: number(request, DMA_MAP.offset.size),
       writable: (flags & DMA_FLAG.write) !== 0,
-    });
-    return EMPTY;
+    };
+    const fd = fds[0];
+    if (fd !== undefined) {
+      this.#function.dmaMap({ ...region, fd, offset: number(request, DMA_MAP.offset.offset) });
+    } else if (transferBytes >= PAGE_BYTES) {
+      this.#function.dmaMapRemote(region);
+    } else {
+      throw failure(ERRNO.EINVAL, 'memory without a descriptor is moved a page at a time, at least');
+    }
+    return replies.EMPTY;
   }
 
   async #dmaUnmap(request: Buffer): Promise<Reply> {
-    if (request.readUInt32LE(DMA_UNMAP.offset.flags) !== 0) throw failure(ERRNO.EINVAL, 'unknown flags');
-    await this.#function.dmaUnmap(
-      number(request, DMA_UNMAP.offset.address),
-      number(request, DMA_UNMAP.offset.size),
-    );
+    const flags = request.readUInt32LE(DMA_UNMAP.offset.flags);
+    const iova = number(request, DMA_UNMAP.offset.address);
+    const length = number(request, DMA_UNMAP.offset.size);
+    if (flags === DMA_UNMAP_FLAG.dirtyBitmap) {
+      throw failure(ERRNO.EOPNOTSUPP, 'what was written is not tracked');
+    }
+    if (flags === DMA_UNMAP_FLAG.all) {
+      if (iova !== 0 || length !== 0) throw failure(ERRNO.EINVAL, 'all regions, or this one');
+      await this.#function.dmaUnmap('all');
+    } else if (flags === 0) {
+      await this.#function.dmaUnmap({ iova, length });
+    } else {
+      throw failure(ERRNO.EINVAL, 'unknown flags');
+    }
     return { body: request.subarray(0, DMA_UNMAP.bytes) };
   }
 }

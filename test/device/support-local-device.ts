@@ -1,4 +1,5 @@
 import type { TestContext } from 'node:test';
+import type { Account } from '../../src/device/account.js';
 import { Device, type SharedOptions } from '../../src/device/device.js';
 import type { ClientOptions } from '../../src/device/function.js';
 import { Lifeline } from '../../src/device/lifeline.js';
@@ -6,12 +7,15 @@ import { DeviceServer } from '../../src/device/server.js';
 import { createSocketPair } from '../../src/sys/socket.js';
 import { VfioUserTransport } from '../../src/transport/vfio-user/client.js';
 import { HostileClient } from '../support/hostile-client.js';
+import { RemoteClient } from '../support/remote-client.js';
 
 export interface LocalOptions {
   sva?: boolean;
   maxThreads?: number;
   faults?: string[];
   shared?: Partial<SharedOptions>;
+  /** What all its clients together may hold. */
+  account?: Account;
 }
 
 const SHARED: SharedOptions = { maxClients: 1, maxQueues: 256, maxSessions: 1024, coolMs: 5 };
@@ -23,7 +27,7 @@ export class LocalDevice {
   /** How many clients have gone, with all they had freed. */
   gone = 0;
   #stopped: Promise<void> | undefined;
-  readonly #hostile: HostileClient[] = [];
+  readonly #hostile: { close(): void }[] = [];
 
   private constructor(device: Device, client: ClientOptions) {
     this.device = device;
@@ -41,7 +45,10 @@ export class LocalDevice {
       ...(maxClients > 1 || options.shared ? { shared: { ...SHARED, maxClients, ...options.shared } } : {}),
     });
     await device.start();
-    const local = new LocalDevice(device, { sva: options.sva ?? false });
+    const local = new LocalDevice(device, {
+      sva: options.sva ?? false,
+      ...(options.account ? { account: options.account } : {}),
+    });
     t.after(() => local.stop());
     return local;
   }
@@ -64,6 +71,14 @@ export class LocalDevice {
   hostile(): HostileClient {
     const [fd, server] = this.#serve();
     const client = new HostileClient(fd, server);
+    this.#hostile.push(client);
+    return client;
+  }
+
+  /** A client that shares no descriptors. */
+  remote(memoryBytes: number): RemoteClient {
+    const [fd, server] = this.#serve();
+    const client = new RemoteClient(fd, server, memoryBytes);
     this.#hostile.push(client);
     return client;
   }

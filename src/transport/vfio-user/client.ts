@@ -1,16 +1,17 @@
 import { getSystemErrorName } from 'node:util';
 import {
-  CAP_HEADER,
-  CAP_SPARSE_MMAP,
   COMMAND,
   DEVICE_INFO,
   DMA_FLAG,
   DMA_MAP,
   DMA_UNMAP,
-  IO_FD_ENTRY,
+  IO_FD_TYPE,
+  IRQ_INFO,
   IRQ_SET,
   IRQ_SET_FLAG,
+  MAX_IO_FD_ENTRY_BYTES,
   MAX_TRANSFER_BYTES,
+  MESSAGE_FLAG,
   MESSAGE_TYPE,
   PROTOCOL_MAJOR,
   PROTOCOL_MINOR,
@@ -18,28 +19,42 @@ import {
   REGION_FLAG,
   REGION_INFO,
   REGION_IO_FDS,
-  SPARSE_AREA,
-  SPARSE_MMAP,
   VERSION_FIXED,
 } from '../../abi/vfio-user.js';
-import { ArgumentError, ClosedError, ProtocolError, SystemError } from '../../errors.js';
-import { closeFd, closeFds } from '../../sys/fd.js';
+import { ArgumentError, ClosedError, DeadlineError, ProtocolError, SystemError } from '../../errors.js';
+import { closeFd, closeFds, duplicateFd } from '../../sys/fd.js';
+import { ERRNO } from '../../sys/libc.js';
 import { checkMappable } from '../../sys/memfd.js';
 import { Mapping } from '../../sys/memory.js';
 import { MAX_FDS } from '../../sys/socket.js';
 import type { DmaRegion, RegionInfo, Transport, WakeFd } from '../transport.js';
 import { Connection, type Message } from './connection.js';
+import { parseCapabilities, parseIoFds, type RegionCapability, readSize, regionAccess } from './regions.js';
+import { decodeVersion, encodeVersion, type Version } from './version.js';
 
 interface Waiting {
   command: number;
+  timer: NodeJS.Timeout | undefined;
   resolve: (message: Message) => void;
   reject: (error: Error) => void;
 }
 
-interface MappedRegion extends RegionInfo {
+/** A region with all that the server said of it. */
+export interface RegionDetails extends RegionInfo {
+  /** REGION_FLAG. */
+  flags: number;
+  capabilities: RegionCapability[];
   /** Where the region starts in its descriptor. */
   fdOffset: number;
+  /** The transport's own, if one came. */
   fd: number | undefined;
+}
+
+/** What interrupts there are of one index. */
+export interface IrqDetails {
+  /** IRQ_FLAG. */
+  flags: number;
+  count: number;
 }
 
 /** Room for a region's information and its capabilities; what the descriptor is sent for (see `argsz`). */
@@ -54,18 +69,23 @@ export class VfioUserTransport implements Transport {
   readonly name: string;
   regions = 0;
   irqs = 0;
+  /** DEVICE_FLAG. */
+  flags = 0;
+  #negotiated: Version | undefined;
   readonly #connection: Connection;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #regions = new Map<number, MappedRegion>();
+  readonly #regions = new Map<number, RegionDetails>();
   #nextId = 1;
   #lost: Error | undefined;
   #onLost: ((reason: Error) => void) | undefined;
   #closing = false;
   readonly #nudge: () => void;
+  readonly #answerMs: number | undefined;
 
-  private constructor(fd: number, name: string, nudge: () => void) {
+  private constructor(fd: number, name: string, nudge: () => void, answerMs: number | undefined) {
     this.name = name;
     this.#nudge = nudge;
+    this.#answerMs = answerMs;
     this.#connection = new Connection(
       fd,
       (message) => this.#receive(message),
@@ -75,10 +95,17 @@ export class VfioUserTransport implements Transport {
 
   /**
    * Takes over a connected socket, agrees on a version and asks what the device offers. `nudge` is called after
-   * each message sent, for a device that does not watch its socket.
+   * each message sent, for a device that does not watch its socket. A device that takes longer than `answerMs` for one
+   * answer is given up.
+   * @throws ProtocolError if the other end speaks no vfio-user, DeadlineError if it does not answer in time.
    */
-  static async connect(fd: number, name: string, nudge: () => void = () => {}): Promise<VfioUserTransport> {
-    const transport = new VfioUserTransport(fd, name, nudge);
+  static async connect(
+    fd: number,
+    name: string,
+    nudge: () => void = () => {},
+    answerMs?: number,
+  ): Promise<VfioUserTransport> {
+    const transport = new VfioUserTransport(fd, name, nudge, answerMs);
     try {
       await transport.#negotiate();
       return transport;
@@ -88,69 +115,112 @@ export class VfioUserTransport implements Transport {
     }
   }
 
+  /** What was agreed on: the version, and what the device says of itself. */
+  get negotiated(): Version {
+    return this.#negotiated!;
+  }
+
   async #negotiate(): Promise<void> {
-    const capabilities = { max_msg_fds: MAX_FDS, max_data_xfer_size: MAX_TRANSFER_BYTES };
-    const json = Buffer.from(`${JSON.stringify({ capabilities })}\0`);
-    const fixed = Buffer.alloc(VERSION_FIXED.bytes);
-    fixed.writeUInt16LE(PROTOCOL_MAJOR, VERSION_FIXED.offset.major);
-    fixed.writeUInt16LE(PROTOCOL_MINOR, VERSION_FIXED.offset.minor);
-    const version = await this.#ask(COMMAND.version, Buffer.concat([fixed, json]), VERSION_FIXED.bytes);
-    const major = version.body.readUInt16LE(VERSION_FIXED.offset.major);
-    if (major !== PROTOCOL_MAJOR) {
-      throw new ProtocolError(`the device speaks vfio-user ${major}, and only ${PROTOCOL_MAJOR} is known`);
+    const proposal = encodeVersion(PROTOCOL_MAJOR, PROTOCOL_MINOR, {
+      maxMessageFds: MAX_FDS,
+      maxTransferBytes: MAX_TRANSFER_BYTES,
+    });
+    const { body } = await this.#ask(COMMAND.version, proposal, VERSION_FIXED.bytes);
+    const version = decodeVersion(body);
+    if (version.major !== PROTOCOL_MAJOR || version.minor > PROTOCOL_MINOR) {
+      const spoken = `${version.major}.${version.minor}`;
+      throw new ProtocolError(
+        `${this.name} speaks vfio-user ${spoken}, and ${PROTOCOL_MAJOR}.${PROTOCOL_MINOR} was proposed`,
+      );
     }
+    if (version.capabilities.maxTransferBytes === 0) throw new ProtocolError(`${this.name} takes no data`);
+    this.#negotiated = version;
     const request = Buffer.alloc(DEVICE_INFO.bytes);
     request.writeUInt32LE(DEVICE_INFO.bytes, DEVICE_INFO.offset.argsz);
     const info = await this.#ask(COMMAND.getInfo, request, DEVICE_INFO.bytes);
+    this.flags = info.body.readUInt32LE(DEVICE_INFO.offset.flags);
     this.regions = info.body.readUInt32LE(DEVICE_INFO.offset.numRegions);
     this.irqs = info.body.readUInt32LE(DEVICE_INFO.offset.numIrqs);
   }
 
-  async regionInfo(index: number): Promise<RegionInfo> {
-    const { fd: _fd, fdOffset: _fdOffset, ...info } = await this.#region(index);
-    return info;
+  /** The most bytes that one message may move. */
+  get #transferBytes(): number {
+    return Math.min(MAX_TRANSFER_BYTES, this.negotiated.capabilities.maxTransferBytes);
   }
 
-  async #region(index: number): Promise<MappedRegion> {
+  async regionInfo(index: number): Promise<RegionInfo> {
+    const { length, read, write, areas } = await this.regionDetails(index);
+    return { index, length, read, write, areas };
+  }
+
+  async regionDetails(index: number): Promise<RegionDetails> {
     const known = this.#regions.get(index);
     if (known) return known;
-    const request = Buffer.alloc(REGION_INFO.bytes);
-    request.writeUInt32LE(REGION_INFO_ROOM, REGION_INFO.offset.argsz);
-    request.writeUInt32LE(index, REGION_INFO.offset.index);
-    const { body, fds } = await this.#ask(COMMAND.getRegionInfo, request, REGION_INFO.bytes);
-    const flags = body.readUInt32LE(REGION_INFO.offset.flags);
-    const length = readSize(body, REGION_INFO.offset.size);
+    const { body, fds } = await this.#askRegion(index);
     const fd = fds.shift();
     closeFds(fds);
-    const region: MappedRegion = {
-      index,
-      length,
-      read: (flags & REGION_FLAG.read) !== 0,
-      write: (flags & REGION_FLAG.write) !== 0,
-      areas: fd !== undefined && (flags & REGION_FLAG.mmap) !== 0 ? parseAreas(body, flags, length) : [],
-      fdOffset: readSize(body, REGION_INFO.offset.offset),
-      fd,
-    };
-    this.#regions.set(index, region);
-    return region;
+    try {
+      const flags = body.readUInt32LE(REGION_INFO.offset.flags);
+      const length = readSize(body, REGION_INFO.offset.size);
+      const { capabilities, areas } = parseCapabilities(body);
+      const isMappable = fd !== undefined && (flags & REGION_FLAG.mmap) !== 0;
+      const region: RegionDetails = {
+        index,
+        length,
+        read: (flags & REGION_FLAG.read) !== 0,
+        write: (flags & REGION_FLAG.write) !== 0,
+        areas: isMappable ? (areas ?? [{ offset: 0, length }]) : [],
+        flags,
+        capabilities,
+        fdOffset: readSize(body, REGION_INFO.offset.offset),
+        fd,
+      };
+      this.#regions.set(index, region);
+      return region;
+    } catch (error) {
+      if (fd !== undefined) closeFd(fd);
+      throw error;
+    }
+  }
+
+  /** Asks for a region; once more where the first answer had no room for all. */
+  async #askRegion(index: number): Promise<Message> {
+    for (let room = REGION_INFO_ROOM; ; ) {
+      const request = Buffer.alloc(REGION_INFO.bytes);
+      request.writeUInt32LE(room, REGION_INFO.offset.argsz);
+      request.writeUInt32LE(index, REGION_INFO.offset.index);
+      const reply = await this.#ask(COMMAND.getRegionInfo, request, REGION_INFO.bytes);
+      const needed = reply.body.readUInt32LE(REGION_INFO.offset.argsz);
+      if (needed <= room || room > REGION_INFO_ROOM || needed > MAX_TRANSFER_BYTES) return reply;
+      closeFds(reply.fds);
+      room = needed;
+    }
   }
 
   async readRegion(index: number, offset: number, length: number): Promise<Buffer> {
-    const reply = await this.#ask(
-      COMMAND.regionRead,
-      regionAccess(index, offset, length),
-      REGION_ACCESS.bytes + length,
-    );
-    return reply.body.subarray(REGION_ACCESS.bytes, REGION_ACCESS.bytes + length);
+    const pieces: Buffer[] = [];
+    for (let at = 0; at < length || pieces.length === 0; ) {
+      const count = Math.min(length - at, this.#transferBytes);
+      const request = regionAccess(index, offset + at, count);
+      const { body } = await this.#ask(COMMAND.regionRead, request, REGION_ACCESS.bytes + count);
+      pieces.push(body.subarray(REGION_ACCESS.bytes, REGION_ACCESS.bytes + count));
+      at += count;
+    }
+    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
   }
 
   async writeRegion(index: number, offset: number, data: Uint8Array): Promise<void> {
-    const body = Buffer.concat([regionAccess(index, offset, data.byteLength), data]);
-    await this.#ask(COMMAND.regionWrite, body, REGION_ACCESS.bytes);
+    let at = 0;
+    do {
+      const piece = data.subarray(at, at + this.#transferBytes);
+      const body = Buffer.concat([regionAccess(index, offset + at, piece.byteLength), piece]);
+      await this.#ask(COMMAND.regionWrite, body, REGION_ACCESS.bytes);
+      at += piece.byteLength;
+    } while (at < data.byteLength);
   }
 
   async mapRegion(index: number, offset: number, length: number): Promise<Mapping> {
-    const region = await this.#region(index);
+    const region = await this.regionDetails(index);
     const inside = region.areas.some((a) => offset >= a.offset && offset + length <= a.offset + a.length);
     if (region.fd === undefined || !inside) {
       throw new ArgumentError(`region ${index} of ${this.name} cannot be mapped at ${offset} for ${length}`);
@@ -161,33 +231,40 @@ export class VfioUserTransport implements Transport {
 
   async wakeFds(index: number): Promise<WakeFd[]> {
     const request = Buffer.alloc(REGION_IO_FDS.bytes);
-    request.writeUInt32LE(REGION_IO_FDS.bytes + MAX_IO_FDS * IO_FD_ENTRY.bytes, REGION_IO_FDS.offset.argsz);
+    const room = REGION_IO_FDS.bytes + MAX_IO_FDS * MAX_IO_FD_ENTRY_BYTES;
+    request.writeUInt32LE(room, REGION_IO_FDS.offset.argsz);
     request.writeUInt32LE(index, REGION_IO_FDS.offset.index);
     const { body, fds } = await this.#ask(COMMAND.getRegionIoFds, request, REGION_IO_FDS.bytes);
-    const count = body.readUInt32LE(REGION_IO_FDS.offset.count);
     const wakeFds: WakeFd[] = [];
-    for (let i = 0; i < count; i++) {
-      const at = REGION_IO_FDS.bytes + i * IO_FD_ENTRY.bytes;
-      const fd =
-        at + IO_FD_ENTRY.bytes <= body.length
-          ? fds[body.readUInt32LE(at + IO_FD_ENTRY.offset.fdIndex)]
-          : undefined;
-      if (fd === undefined) {
-        closeFds(fds);
-        throw new ProtocolError(`${this.name} named a wake descriptor that it did not send`);
+    try {
+      for (const { offset, length, fdIndex, type } of parseIoFds(body, fds.length)) {
+        // Several ranges may share a descriptor, and the caller closes each.
+        if (type === IO_FD_TYPE.ioeventfd) wakeFds.push({ offset, length, fd: duplicateFd(fds[fdIndex]!) });
       }
-      wakeFds.push({
-        offset: readSize(body, at + IO_FD_ENTRY.offset.offset),
-        length: readSize(body, at + IO_FD_ENTRY.offset.size),
-        fd,
-      });
+    } catch (error) {
+      for (const { fd } of wakeFds) closeFd(fd);
+      throw error;
+    } finally {
+      closeFds(fds);
     }
     return wakeFds;
   }
 
+  async irqDetails(index: number): Promise<IrqDetails> {
+    const request = Buffer.alloc(IRQ_INFO.bytes);
+    request.writeUInt32LE(IRQ_INFO.bytes, IRQ_INFO.offset.argsz);
+    request.writeUInt32LE(index, IRQ_INFO.offset.index);
+    const { body } = await this.#ask(COMMAND.getIrqInfo, request, IRQ_INFO.bytes);
+    return {
+      flags: body.readUInt32LE(IRQ_INFO.offset.flags),
+      count: body.readUInt32LE(IRQ_INFO.offset.count),
+    };
+  }
+
   async setIrqs(index: number, start: number, eventfds: readonly number[]): Promise<void> {
-    if (eventfds.length > MAX_FDS) {
-      throw new ArgumentError(`at most ${MAX_FDS} interrupts can be routed at once`);
+    const most = Math.min(MAX_FDS, this.negotiated.capabilities.maxMessageFds);
+    if (eventfds.length > most) {
+      throw new ArgumentError(`at most ${most} interrupts can be routed at once`);
     }
     const body = Buffer.alloc(IRQ_SET.bytes);
     body.writeUInt32LE(IRQ_SET.bytes, IRQ_SET.offset.argsz);
@@ -243,8 +320,10 @@ export class VfioUserTransport implements Transport {
     const id = this.#nextId;
     this.#nextId = (this.#nextId + 1) & 0xffff;
     return new Promise<Message>((resolve, reject) => {
+      const timer = this.#answerMs === undefined ? undefined : setTimeout(() => this.#late(), this.#answerMs);
       this.#waiting.set(id, {
         command,
+        timer,
         resolve: (message) => {
           const keepsFds = command === COMMAND.getRegionInfo || command === COMMAND.getRegionIoFds;
           if (message.body.length >= minimum && keepsFds) {
@@ -267,13 +346,22 @@ export class VfioUserTransport implements Transport {
     });
   }
 
+  #late(): void {
+    this.abandon(new DeadlineError(`${this.name} did not answer within ${this.#answerMs} ms`));
+  }
+
   #receive(message: Message): void {
     const waiting = message.isReply ? this.#waiting.get(message.id) : undefined;
     if (!waiting || waiting.command !== message.command) {
       closeFds(message.fds);
+      // Nothing but the answer can come before a version is agreed on.
+      if (!this.#negotiated)
+        this.#connection.fail(new ProtocolError(`${this.name} does not speak vfio-user`));
+      else if (!message.isReply && message.wantsReply) this.#refuse(message);
       return;
     }
     this.#waiting.delete(message.id);
+    clearTimeout(waiting.timer);
     if (this.#waiting.size === 0) this.#connection.unlisten();
     if (message.error === 0) {
       waiting.resolve(message);
@@ -288,6 +376,11 @@ export class VfioUserTransport implements Transport {
     );
   }
 
+  /** A command of the server: for memory that it has not, since all that is mapped here comes with a descriptor. */
+  #refuse({ id, command }: Message): void {
+    this.#connection.send(id, command, MESSAGE_TYPE.reply | MESSAGE_FLAG.error, ERRNO.EOPNOTSUPP);
+  }
+
   #end(reason: Error): void {
     if (this.#lost) return;
     this.#lost = reason;
@@ -295,48 +388,11 @@ export class VfioUserTransport implements Transport {
       if (region.fd !== undefined) closeFd(region.fd);
     }
     this.#regions.clear();
-    for (const waiting of this.#waiting.values()) waiting.reject(reason);
+    for (const waiting of this.#waiting.values()) {
+      clearTimeout(waiting.timer);
+      waiting.reject(reason);
+    }
     this.#waiting.clear();
     if (!this.#closing) this.#onLost?.(reason);
   }
-}
-
-function regionAccess(index: number, offset: number, count: number): Buffer {
-  const body = Buffer.alloc(REGION_ACCESS.bytes);
-  body.writeBigUInt64LE(BigInt(offset), REGION_ACCESS.offset.offset);
-  body.writeUInt32LE(index, REGION_ACCESS.offset.region);
-  body.writeUInt32LE(count, REGION_ACCESS.offset.count);
-  return body;
-}
-
-/** A 64-bit size as a Number; sizes beyond 2^53 are refused. */
-function readSize(body: Buffer, offset: number): number {
-  const value = body.readBigUInt64LE(offset);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProtocolError(`a size of ${value} bytes`);
-  return Number(value);
-}
-
-/** The areas of the sparse mmap capability, or the whole region where there is none. */
-function parseAreas(body: Buffer, flags: number, length: number): RegionInfo['areas'] {
-  let at = (flags & REGION_FLAG.caps) !== 0 ? body.readUInt32LE(REGION_INFO.offset.capOffset) : 0;
-  const seen = new Set<number>();
-  while (at !== 0 && at + CAP_HEADER.bytes <= body.length && !seen.has(at)) {
-    seen.add(at);
-    if (body.readUInt16LE(at + CAP_HEADER.offset.id) === CAP_SPARSE_MMAP) {
-      const start = at + CAP_HEADER.bytes;
-      const count = body.readUInt32LE(start + SPARSE_MMAP.offset.areas);
-      const areas = [];
-      for (let i = 0; i < count; i++) {
-        const entry = start + SPARSE_MMAP.bytes + i * SPARSE_AREA.bytes;
-        if (entry + SPARSE_AREA.bytes > body.length) break;
-        areas.push({
-          offset: readSize(body, entry + SPARSE_AREA.offset.offset),
-          length: readSize(body, entry + SPARSE_AREA.offset.size),
-        });
-      }
-      return areas;
-    }
-    at = body.readUInt32LE(at + CAP_HEADER.offset.next);
-  }
-  return [{ offset: 0, length }];
 }

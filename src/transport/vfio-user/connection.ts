@@ -1,7 +1,7 @@
 import { HEADER, MAX_MESSAGE_BYTES, MESSAGE_FLAG, MESSAGE_TYPE } from '../../abi/vfio-user.js';
 import { ClosedError, ProtocolError } from '../../errors.js';
 import { closeFds } from '../../sys/fd.js';
-import { type Watch, watch } from '../../sys/libc.js';
+import { ERRNO, type Watch, watch } from '../../sys/libc.js';
 import { MAX_FDS, receiveBytes, sendBytes } from '../../sys/socket.js';
 
 /** One vfio-user message. Whoever receives it owns its descriptors. */
@@ -19,6 +19,8 @@ export interface Message {
 interface Outgoing {
   bytes: Uint8Array;
   fds: number[];
+  /** Closed once they have gone, or never will. */
+  owned: number[];
 }
 
 /** Messages being worked on, and answers not yet taken, beyond which nothing more is received. */
@@ -68,7 +70,7 @@ export class Connection {
     this.#reader = undefined;
   }
 
-  /** Sends one message; descriptors stay the caller's. */
+  /** Sends one message. Descriptors stay the caller's, and open while the connection is; but for those that are `owned`. */
   send(
     id: number,
     command: number,
@@ -76,8 +78,12 @@ export class Connection {
     error: number,
     body: Uint8Array = NOTHING,
     fds: number[] = [],
+    owned: number[] = [],
   ): void {
-    if (this.#closed) return;
+    if (this.#closed) {
+      closeFds(owned);
+      return;
+    }
     const message = Buffer.allocUnsafe(HEADER.bytes + body.byteLength);
     message.writeUInt16LE(id, HEADER.offset.id);
     message.writeUInt16LE(command, HEADER.offset.command);
@@ -85,7 +91,7 @@ export class Connection {
     message.writeUInt32LE(flags, HEADER.offset.flags);
     message.writeUInt32LE(error, HEADER.offset.error);
     message.set(body, HEADER.bytes);
-    this.#outgoing.push({ bytes: message, fds });
+    this.#outgoing.push({ bytes: message, fds, owned });
     if (this.#outgoing.length === 1) this.#flush();
   }
 
@@ -101,6 +107,7 @@ export class Connection {
           return;
         }
         first.fds = [];
+        closeFds(first.owned);
         first.bytes = first.bytes.subarray(sent);
         if (first.bytes.byteLength === 0) this.#outgoing.shift();
       }
@@ -190,10 +197,17 @@ export class Connection {
       command: this.#header.readUInt16LE(HEADER.offset.command),
       isReply: (flags & MESSAGE_TYPE.mask) === MESSAGE_TYPE.reply,
       wantsReply: (flags & MESSAGE_FLAG.noReply) === 0,
-      error: (flags & MESSAGE_FLAG.error) !== 0 ? this.#header.readUInt32LE(HEADER.offset.error) : 0,
+      // Which error may be left open.
+      error:
+        (flags & MESSAGE_FLAG.error) !== 0 ? this.#header.readUInt32LE(HEADER.offset.error) || ERRNO.EIO : 0,
       body,
       fds,
     });
+  }
+
+  /** The peer has broken the protocol in a way that only the receiver of messages can see. */
+  fail(reason: Error): void {
+    this.#end(reason);
   }
 
   #end(reason: Error): void {
@@ -208,6 +222,7 @@ export class Connection {
     this.#closed = true;
     this.unlisten();
     clearTimeout(this.#retry);
+    for (const { owned } of this.#outgoing) closeFds(owned);
     this.#outgoing = [];
     closeFds(this.#fds);
     closeFds([this.#fd]);
