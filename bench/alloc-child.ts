@@ -153,6 +153,8 @@ class TinyDevice {
     state.setWide(base + QUEUE.cqLow, rings.address + DEPTH * SQE.bytes);
     state.setWide(base + QUEUE.doorbellLow, doorbell.address);
     state.words[base + QUEUE.generation] = 1;
+    state.setHot(0, true);
+    doorbell.words[DOORBELL.polledWord] = 1;
     const sqWords = (DEPTH * SQE.bytes) >> 2;
     const pair = new QueuePair({
       depth: DEPTH,

@@ -6,6 +6,7 @@ import { EngineRegistry } from '../src/device/engines/registry.js';
 import { Executor } from '../src/device/executor.js';
 import { type DeviceShape, DeviceState, HEADER } from '../src/device/state.js';
 import { viewMemory } from '../src/sys/libc.js';
+import { Signaller } from '../src/sys/signal.js';
 import { CollectorWatch } from './collector.js';
 
 /*
@@ -33,7 +34,11 @@ const loop = new EngineLoop({
   thread: 0,
   executor: new Executor(state, 0, new EngineRegistry([]), []),
   status: new Int32Array(viewMemory(data.statusAddress, STATUS_PAGE.pageBytes)),
+  signaller: new Signaller(-1),
   wakeFd: data.wakeFd,
+  // The loop never sleeps here.
+  sleepSet: -1,
+  coolMs: 0,
   // Longer than any pause of the client: the loop ends when it is stopped.
   spinMicroseconds: 1e9,
   requestThread: () => {},

@@ -56,6 +56,8 @@ export const DOORBELL = {
   cqHeadWord: 16,
   /** The CQ tail at which the owner, now asleep, wants its interrupt. */
   armWord: 32,
+  /** Written by the device: 0 while it polls this doorbell not, and has to be woken. */
+  polledWord: 48,
 } as const;
 
 /** The page the device writes and every client may read (docs/device-spec.md, "Status page"). */

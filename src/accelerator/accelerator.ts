@@ -10,24 +10,33 @@ import {
   eachBytes,
   type RequestOptions,
 } from '../algorithms/options.js';
-import type { DriverDevice } from '../driver/driver.js';
+import type { DeviceQueue, DriverDevice } from '../driver/driver.js';
 import { ArgumentError, ClosedError } from '../errors.js';
+import type { Attachment } from './attach.js';
 import { CompressionCalls, type InfoOption, type WithInfo } from './compression-calls.js';
 import { type DeviceListing, listDevice } from './device-listing.js';
-import type { Dispatcher } from './dispatcher.js';
+import { Dispatcher } from './dispatcher.js';
 import { DmaMemory } from './dma-memory.js';
 import { AcceleratorQueue } from './raw-queue.js';
+import type { Retry } from './reconnect.js';
 import { CompressSession, type CompressSessionOptions } from './session.js';
-import type { Staging } from './staging.js';
+import { Staging } from './staging.js';
 
-export interface AcceleratorParts {
-  device: DriverDevice;
-  dispatcher: Dispatcher;
-  staging: Staging;
+/** How an accelerator uses its device. */
+export interface AcceleratorSettings {
+  /** Of the accelerator's own queue. */
+  depth: number;
+  memoryBytes: number;
   /** How many pieces of one large input are in flight at once. */
   window: number;
-  /** Resolves when the device has ended, after its transport was closed. */
-  end: () => Promise<void>;
+  /** Finds another device for one that has gone; where there is none to find, what is in flight fails. */
+  reattach: ((retry: Retry<void>) => Promise<void>) | undefined;
+}
+
+/** What an accelerator has of its device. */
+interface Parts extends Attachment {
+  queue: DeviceQueue;
+  staging: Staging;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -39,28 +48,73 @@ const DEFAULT_QUEUE_DEPTH = 128;
  * promise is settled, and harms nothing if it is before. Errors are WarpDriveErrors with a stable `code`.
  */
 export class Accelerator {
-  readonly #device: DriverDevice;
+  readonly #settings: AcceleratorSettings;
+  #parts: Parts;
   readonly #dispatcher: Dispatcher;
-  readonly #parts: AcceleratorParts;
   readonly #memory: DmaMemory;
   readonly #queues = new Set<AcceleratorQueue>();
   readonly #calls: CompressionCalls;
+  /** While another device is looked for; resolves either way. */
+  #reattaching: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
-  /** @internal Use `open`. */
-  constructor(parts: AcceleratorParts) {
+  private constructor(parts: Parts, settings: AcceleratorSettings) {
     this.#parts = parts;
-    this.#device = parts.device;
-    this.#dispatcher = parts.dispatcher;
+    this.#settings = settings;
+    this.#dispatcher = new Dispatcher(parts.queue, parts.staging, parts.device.name, (reason) =>
+      this.#deviceLost(reason),
+    );
     this.#memory = new DmaMemory(parts.device);
     this.#calls = new CompressionCalls({
-      device: parts.device,
-      dispatcher: parts.dispatcher,
+      device: () => this.#device,
+      dispatcher: this.#dispatcher,
       memory: this.#memory,
-      window: parts.window,
+      window: settings.window,
       checkOpen: () => this.#checkOpen(),
+      reattached: settings.reattach && (() => this.#reattaching ?? Promise.resolve()),
     });
-    parts.device.onLost((reason) => parts.dispatcher.fail(reason));
+    parts.device.onLost((reason) => this.#deviceLost(reason));
+  }
+
+  /** @internal Use `open`. */
+  static async create(attachment: Attachment, settings: AcceleratorSettings): Promise<Accelerator> {
+    return new Accelerator(await furnish(attachment, settings), settings);
+  }
+
+  get #device(): DriverDevice {
+    return this.#parts.device;
+  }
+
+  #deviceLost(reason: string): void {
+    const { reattach } = this.#settings;
+    if (this.#reattaching) return;
+    if (!reattach || this.#closed) {
+      this.#dispatcher.fail(reason);
+      return;
+    }
+    this.#dispatcher.suspend(reason);
+    const before = this.#parts;
+    const retry = {
+      use: (attachment: Attachment) => this.#use(attachment),
+      isGivenUp: () => this.#closed !== undefined,
+    };
+    this.#reattaching = reattach(retry)
+      .then(
+        () => letGo(before),
+        (error: Error) => this.#dispatcher.fail(`${reason}; ${error.message}`),
+      )
+      .finally(() => {
+        this.#reattaching = undefined;
+      });
+  }
+
+  /** Goes on with another device. */
+  async #use(attachment: Attachment): Promise<void> {
+    const parts = await furnish(attachment, this.#settings);
+    await this.#memory.moveTo(parts.device);
+    this.#parts = parts;
+    this.#dispatcher.resume(parts.queue, parts.staging);
+    parts.device.onLost((reason) => this.#deviceLost(reason));
   }
 
   /** What there is: the device, its queues, engines, algorithms and flags. */
@@ -177,12 +231,13 @@ export class Accelerator {
   async requestQueue(options: { depth?: number; startIndex?: number } = {}): Promise<AcceleratorQueue> {
     this.#checkOpen();
     const { depth = DEFAULT_QUEUE_DEPTH, startIndex = 0 } = options;
-    const queue = await this.#device.createQueue({ depth, startIndex });
+    const device = this.#device;
+    const queue = await device.createQueue({ depth, startIndex });
     const made: AcceleratorQueue = new AcceleratorQueue({
       queue,
-      memory: new DmaMemory(this.#device),
-      device: this.#device.name,
-      counters: () => this.#device.counters(queue.id),
+      memory: new DmaMemory(device),
+      device: device.name,
+      counters: () => device.counters(queue.id),
       onRelease: () => this.#queues.delete(made),
     });
     this.#queues.add(made);
@@ -202,13 +257,15 @@ export class Accelerator {
   }
 
   async #close(): Promise<void> {
+    await this.#reattaching;
     await this.#calls.settled();
     await this.#dispatcher.close();
     await Promise.all([...this.#queues].map((queue) => queue.release()));
-    await this.#dispatcher.queue.release();
-    await this.#parts.staging.free();
-    await this.#device.close();
-    await this.#parts.end();
+    const { queue, staging, device, end } = this.#parts;
+    await queue.release();
+    await staging.free();
+    await device.close();
+    await end();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -218,4 +275,22 @@ export class Accelerator {
   #checkOpen(): void {
     if (this.#closed) throw new ClosedError('the accelerator is closed', { device: this.#device.name });
   }
+}
+
+/** Takes from a device what an accelerator needs of it. */
+async function furnish(attachment: Attachment, { depth, memoryBytes }: AcceleratorSettings): Promise<Parts> {
+  const staging = new Staging(await attachment.device.allocate(memoryBytes));
+  try {
+    return { ...attachment, staging, queue: await attachment.device.createQueue({ depth }) };
+  } catch (error) {
+    await staging.free().catch(() => {});
+    throw error;
+  }
+}
+
+/** Frees what is left in this process of a device that is gone. */
+async function letGo({ queue, staging, device }: Parts): Promise<void> {
+  await device.close();
+  await queue.release();
+  await staging.free();
 }

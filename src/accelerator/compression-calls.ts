@@ -20,7 +20,7 @@ import {
   toBytes,
 } from '../algorithms/options.js';
 import type { DriverDevice } from '../driver/driver.js';
-import { ClosedError } from '../errors.js';
+import { ClosedError, DeviceLostError } from '../errors.js';
 import { addressOf } from '../sys/memory.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { DmaMemory } from './dma-memory.js';
@@ -39,20 +39,24 @@ export interface InfoOption {
 }
 
 export interface CompressionCallsParts {
-  device: DriverDevice;
+  /** The device in use. */
+  device: () => DriverDevice;
   dispatcher: Dispatcher;
   memory: DmaMemory;
   /** How many pieces of one large input are in flight at once. */
   window: number;
   /** Throws once the accelerator is closed. */
   checkOpen: () => void;
+  /** Where another device is looked for when one goes away: resolves when that has ended. */
+  reattached: (() => Promise<void>) | undefined;
 }
 
 const ALWAYS = (): boolean => true;
 
 /** Calls of the class `compress`, each turned into one request or many, and its outcome into a result or an error. */
 export class CompressionCalls {
-  readonly #device: DriverDevice;
+  readonly #current: () => DriverDevice;
+  readonly #reattached: (() => Promise<void>) | undefined;
   readonly #dispatcher: Dispatcher;
   readonly #memory: DmaMemory;
   readonly #window: number;
@@ -62,11 +66,16 @@ export class CompressionCalls {
   #lastCallDone: (() => void) | undefined;
 
   constructor(parts: CompressionCallsParts) {
-    this.#device = parts.device;
+    this.#current = parts.device;
+    this.#reattached = parts.reattached;
     this.#dispatcher = parts.dispatcher;
     this.#memory = parts.memory;
     this.#window = parts.window;
     this.#checkOpen = parts.checkOpen;
+  }
+
+  get #device(): DriverDevice {
+    return this.#current();
   }
 
   /** Resolves when no call of several requests is under way. */
@@ -164,7 +173,7 @@ export class CompressionCalls {
     const input = toBytes(source);
     const length = input.byteLength;
     const job = this.job(options.info === true);
-    const data = await this.#counted(async () => {
+    const attempt = async (): Promise<Buffer> => {
       let whole: Buffer | undefined;
       if (isWholeInput(input)) {
         const operation = decompressOperation(input, parameters);
@@ -173,7 +182,8 @@ export class CompressionCalls {
         );
       }
       return whole ?? this.#steps(job, this.#decompressSteps(job, input, length, parameters), options);
-    });
+    };
+    const data = await this.#counted(() => this.#again(attempt));
     return options.info ? { data, info: job.info } : data;
   }
 
@@ -195,6 +205,19 @@ export class CompressionCalls {
     }
     data ??= this.#stepsSync(this.#decompressSteps(job, input, length, parameters));
     return info ? { data, info: job.info } : data;
+  }
+
+  /** Makes a call that fails with its device once more, from its start, when there is another device. */
+  async #again<T>(call: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!(error instanceof DeviceLostError) || !this.#reattached) throw error;
+        await this.#reattached();
+        this.#dispatcher.checkUsable();
+      }
+    }
   }
 
   /** Runs a call that must have ended before the accelerator closes. */

@@ -1,4 +1,4 @@
-import { STATUS } from '../abi/queue.js';
+import { OPCODE, STATUS } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import { Completion, type DeviceQueue, Submission } from '../driver/driver.js';
 import { ClosedError, DetachedError, DeviceLostError, MemoryError } from '../errors.js';
@@ -17,33 +17,51 @@ const COMPACT = 1024;
  * order, as a reference to its input and nothing more.
  */
 export class Dispatcher {
-  readonly queue: DeviceQueue;
-  readonly staging: Staging;
+  #queue: DeviceQueue;
+  #staging: Staging;
   readonly #device: string;
-  readonly #inFlight: (Operation | undefined)[];
-  readonly #ids: Int32Array;
-  #idCount: number;
+  #inFlight: (Operation | undefined)[] = [];
+  #ids = new Int32Array(0);
+  #idCount = 0;
   #waiting: Operation[] = [];
   #waitingHead = 0;
   readonly #submission = new Submission();
   readonly #completion = new Completion();
-  readonly #waiter: Waiter;
-  readonly #spin: Spin;
+  #waiter: Waiter;
+  #spin: Spin;
   readonly #results = new ResultPool();
   readonly #noopSubmission = new Submission();
   readonly #noop = new Operation(new Uint8Array(0));
   #lost: DeviceLostError | ClosedError | undefined;
+  /** The device has gone, and another one is looked for. */
+  #suspended: DeviceLostError | undefined;
+  readonly #onLost: (reason: string) => void;
   #drained: (() => void) | undefined;
 
-  constructor(queue: DeviceQueue, staging: Staging, device: string) {
-    this.queue = queue;
-    this.staging = staging;
+  /** @param onLost called when a synchronous wait finds out that the device has gone */
+  constructor(queue: DeviceQueue, staging: Staging, device: string, onLost: (reason: string) => void) {
     this.#device = device;
-    this.#inFlight = new Array(queue.depth).fill(undefined);
-    this.#ids = Int32Array.from({ length: queue.depth }, (_, index) => queue.depth - 1 - index);
-    this.#idCount = queue.depth;
+    this.#onLost = onLost;
+    this.#queue = queue;
+    this.#staging = staging;
     this.#spin = new Spin(queue);
     this.#waiter = new Waiter(queue, () => this.reap());
+    this.#resetIds();
+  }
+
+  #resetIds(): void {
+    const { depth } = this.queue;
+    this.#inFlight = new Array(depth).fill(undefined);
+    this.#ids = Int32Array.from({ length: depth }, (_, index) => depth - 1 - index);
+    this.#idCount = depth;
+  }
+
+  get queue(): DeviceQueue {
+    return this.#queue;
+  }
+
+  get staging(): Staging {
+    return this.#staging;
   }
 
   /** Operations sent or waiting. */
@@ -61,6 +79,8 @@ export class Dispatcher {
   enqueue(operation: Operation): void {
     if (this.#lost) {
       this.#finish(operation, this.#lost);
+    } else if (this.#suspended && isStateful(operation)) {
+      this.#finish(operation, this.#suspended);
     } else if (this.#waitingHead < this.#waiting.length || !this.#start(operation)) {
       operation.state = 'waiting';
       this.#waiting.push(operation);
@@ -68,12 +88,17 @@ export class Dispatcher {
   }
 
   flush(): void {
+    if (this.#suspended) return;
     this.queue.publish();
     if (this.queue.inFlight > 0) this.#waiter.start();
   }
 
   /** Sends an operation and takes completions until it is done; the event loop stands still meanwhile. */
   runSync(operation: Operation): void {
+    if (this.#suspended) {
+      this.#finish(operation, this.#suspended);
+      return;
+    }
     this.enqueue(operation);
     this.queue.publish();
     this.waitSync(operation);
@@ -83,7 +108,7 @@ export class Dispatcher {
   noopSync(): void {
     const operation = this.#noop;
     operation.state = 'new';
-    if (this.#lost || this.pending > 0) {
+    if (this.#lost || this.#suspended || this.pending > 0) {
       this.runSync(operation);
     } else {
       const completion = this.#completion;
@@ -107,10 +132,13 @@ export class Dispatcher {
     this.#spin.start();
     while (operation.state !== 'done') {
       if (this.reap() > 0 || this.#spin.rest(Number.POSITIVE_INFINITY) < 0) continue;
-      if (this.queue.failed) this.fail('the device failed while a request waited for it');
+      if (!this.queue.failed) continue;
+      this.#onLost('the device failed while a request waited for it');
+      // Another device is found on the event loop, which stands still here.
+      this.#withdraw(operation);
     }
     this.#waiter.settle();
-    if (this.queue.inFlight > 0) this.#waiter.start();
+    if (!this.#suspended && this.queue.inFlight > 0) this.#waiter.start();
   }
 
   /** Takes all completions that are there, settles their operations and sends what waited. Returns how many. */
@@ -129,8 +157,10 @@ export class Dispatcher {
       this.#finish(operation, undefined);
     }
     if (count > 0) {
-      this.#startWaiting();
-      this.queue.publish();
+      if (!this.#suspended) {
+        this.#startWaiting();
+        this.queue.publish();
+      }
       if (this.#drained && this.pending === 0) this.#drained();
     }
     return count;
@@ -153,7 +183,7 @@ export class Dispatcher {
 
   /** Puts an operation into the queue; false when there is no room. One that cannot be sent at all is finished. */
   #start(operation: Operation): boolean {
-    if (this.#idCount === 0) return false;
+    if (this.#idCount === 0 || this.#suspended) return false;
     const { input, inputAddress, capacity } = operation;
     const length = operation.inputLength;
     if (inputAddress === 0 && input.byteLength !== length) {
@@ -238,6 +268,7 @@ export class Dispatcher {
   /** The device is gone: everything fails, at once. */
   fail(reason: string): void {
     if (this.#lost instanceof DeviceLostError) return;
+    this.#suspended = undefined;
     this.#lost = new DeviceLostError(reason, {
       device: this.#device,
       queue: this.queue.id,
@@ -248,13 +279,77 @@ export class Dispatcher {
     const failed = [...this.#inFlight, ...this.#waiting.slice(this.#waitingHead)];
     this.#waiting = [];
     this.#waitingHead = 0;
-    this.#inFlight.fill(undefined);
-    this.#idCount = this.queue.depth;
+    this.#resetIds();
     for (const operation of failed) {
       if (operation && operation.state !== 'done') this.#finish(operation, this.#lost);
     }
     this.#waiter.close();
     this.#drained?.();
+  }
+
+  /** @throws what every operation fails with by now, if they do */
+  checkUsable(): void {
+    if (this.#lost) throw this.#lost;
+  }
+
+  /**
+   * The device is gone, and another one is looked for: what it had not completed waits for that one. Operations that
+   * belong to a stream kept on the device fail.
+   */
+  suspend(reason: string): void {
+    if (this.#lost instanceof DeviceLostError || this.#suspended) return;
+    this.#suspended = new DeviceLostError(reason, {
+      device: this.#device,
+      queue: this.queue.id,
+      hint: 'it was on the device that went away: start again, once another one is found',
+    });
+    // What was completed before the device went away is done.
+    this.reap();
+    this.#waiter.close();
+    for (const operation of [...this.#inFlight, ...this.#waiting.slice(this.#waitingHead)]) {
+      if (operation && isStateful(operation)) this.#withdraw(operation);
+    }
+  }
+
+  /** Fails one operation that is not done, while the device is gone. */
+  #withdraw(operation: Operation): void {
+    if (operation.state === 'done') return;
+    const id = this.#inFlight.indexOf(operation);
+    if (id >= 0) {
+      this.#inFlight[id] = undefined;
+      this.#ids[this.#idCount++] = id;
+    }
+    this.#finish(operation, this.#suspended ?? this.#lost);
+  }
+
+  /** Goes on with another device: sends again what the one before had not completed, then what waited. */
+  resume(queue: DeviceQueue, staging: Staging): void {
+    const before = this.#staging;
+    const again = this.#inFlight.filter((operation) => operation !== undefined);
+    const waiting = this.#waiting.slice(this.#waitingHead);
+    this.#suspended = undefined;
+    this.#queue = queue;
+    this.#staging = staging;
+    this.#spin = new Spin(queue);
+    this.#waiter = new Waiter(queue, () => this.reap());
+    this.#waiting = [];
+    this.#waitingHead = 0;
+    this.#resetIds();
+    for (const operation of again) {
+      // The caller may have changed its buffer since: what was sent is what is sent again.
+      if (operation.stagedInput >= 0) {
+        const { stagedInput, inputLength } = operation;
+        operation.input = Buffer.from(before.bytes.subarray(stagedInput, stagedInput + inputLength));
+      }
+      operation.stagedInput = -1;
+      operation.stagedOutput = -1;
+    }
+    for (const operation of [...again, ...waiting]) {
+      if (operation.abandoned) this.#finish(operation, undefined);
+      else if (operation.state !== 'done') this.enqueue(operation);
+    }
+    this.flush();
+    if (this.#drained && this.pending === 0) this.#drained();
   }
 
   /** Resolves when nothing is in flight or waiting. */
@@ -274,4 +369,9 @@ export class Dispatcher {
     await this.#drain();
     this.#waiter.close();
   }
+}
+
+/** Whether an operation needs state that is kept on the device. */
+function isStateful(operation: Operation): boolean {
+  return operation.session !== 0 || operation.operation === OPCODE.streamOpen;
 }

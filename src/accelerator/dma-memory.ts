@@ -1,4 +1,4 @@
-import type { DriverDevice } from '../driver/driver.js';
+import type { DriverDevice, KeptMemory } from '../driver/driver.js';
 import { ArgumentError } from '../errors.js';
 import { addressOf } from '../sys/memory.js';
 
@@ -12,15 +12,19 @@ export interface DmaBuffer {
 const MAX_BYTES = 2 ** 32;
 
 /** Nobody can take a view back from an application: its memory is freed when no view is left. */
-const collected = new FinalizationRegistry<() => Promise<void>>((free) => {
-  free().catch(() => {
-    // The device has gone, and let go of the memory, while the collector was at it.
-  });
-});
+const collected = new FinalizationRegistry<{ memory: KeptMemory; kept: Set<KeptMemory> }>(
+  ({ memory, kept }) => {
+    kept.delete(memory);
+    memory.free().catch(() => {
+      // The device has gone, and let go of the memory, while the collector was at it.
+    });
+  },
+);
 
 /** The memory an accelerator has handed out for zero copy. Addresses in requests are checked against it. */
 export class DmaMemory {
-  readonly #device: DriverDevice;
+  #device: DriverDevice;
+  readonly #kept = new Set<KeptMemory>();
   readonly #buffers = new WeakSet<ArrayBufferLike>();
   #ranges: { ref: WeakRef<ArrayBufferLike>; start: number; end: number }[] = [];
 
@@ -36,12 +40,20 @@ export class DmaMemory {
     const memory = await this.#device.allocate(length);
     const arrayBuffer = memory.mapping.bytes.buffer;
     const bytes = memory.mapping.length;
-    collected.register(arrayBuffer, memory.surrender());
+    const kept = memory.surrender();
+    this.#kept.add(kept);
+    collected.register(arrayBuffer, { memory: kept, kept: this.#kept });
     this.#buffers.add(arrayBuffer);
     this.#ranges = this.#ranges.filter((range) => range.ref.deref() !== undefined);
     const start = memory.iova;
     this.#ranges.push({ ref: new WeakRef(arrayBuffer), start, end: start + bytes });
     return { buffer: Buffer.from(arrayBuffer as ArrayBuffer, 0, length), address: start };
+  }
+
+  /** Lets another device reach all of it, under the same addresses: the one before is gone. */
+  async moveTo(device: DriverDevice): Promise<void> {
+    this.#device = device;
+    for (const memory of [...this.#kept]) await memory.moveTo(device);
   }
 
   /** The device's address of a view into handed-out memory, or 0 for any other. */

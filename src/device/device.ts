@@ -3,13 +3,16 @@ import type { MessagePort } from 'node:worker_threads';
 import { COMPRESSION_ALGORITHMS } from '../abi/algorithms.js';
 import { DEVICE_STATE, LIMITS, STATUS_PAGE } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
-import { closeFd, signalEventfd, trySignal } from '../sys/fd.js';
+import { createEpoll } from '../sys/epoll.js';
+import { closeFd } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { addSeals, createMemfd, SEAL } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
+import { Signaller } from '../sys/signal.js';
 import type { Engine } from './engines/engine.js';
 import { EngineRegistry } from './engines/registry.js';
 import { type ClientOptions, DeviceFunction } from './function.js';
+import { recoverThread } from './recovery.js';
 import { DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
 import { Supervisor } from './supervisor.js';
 
@@ -26,6 +29,24 @@ export interface DeviceOptions {
   lifeline: SharedArrayBuffer;
   /** A port to an engine thread that has been started already (engine-worker.ts, SpareThreadData). */
   spareThread?: MessagePort;
+  /**
+   * For a device that several clients share: each has a wake descriptor of its own, idle queues are not polled, and an
+   * engine thread that dies is replaced instead of taking the device with it.
+   */
+  shared?: SharedOptions;
+}
+
+export interface SharedOptions {
+  /** Clients at once. */
+  maxClients: number;
+  /** Queues of all clients together. */
+  maxQueues: number;
+  /** Sessions of all clients together. */
+  maxSessions: number;
+  /** How long a queue is polled with nothing to do. */
+  coolMs: number;
+  /** An engine thread died, and is being replaced. */
+  onThreadDeath?: (reason: string, thread: number) => void;
 }
 
 /** One engine as the device describes it to clients. */
@@ -55,6 +76,11 @@ export class Device {
   readonly statusFd: number;
   readonly description: Buffer;
   readonly streamer: Engine | undefined;
+  /** What engine threads sleep on: the device's wake descriptor, and those of clients. */
+  readonly sleepSet = createEpoll();
+  /** Signals clients from the control thread. */
+  readonly signaller: Signaller;
+  readonly #shared: SharedOptions | undefined;
   readonly #registry: EngineRegistry;
   readonly #supervisor: Supervisor;
   readonly #functions = new Set<DeviceFunction>();
@@ -63,14 +89,17 @@ export class Device {
   #generation = 0;
   failure: string | undefined;
 
-  constructor(options: DeviceOptions, maxClients = 1) {
+  constructor(options: DeviceOptions) {
+    const { shared } = options;
+    const maxClients = shared?.maxClients ?? 1;
+    this.#shared = shared;
     this.state = new DeviceState({
       threads: options.maxThreads,
-      queues: LIMITS.maxQueues * maxClients,
+      queues: shared?.maxQueues ?? LIMITS.maxQueues,
       spaces: maxClients,
       // One for scratch memory of the device's own (shadow-queues.ts).
       regionsPerSpace: LIMITS.maxRegions + 1,
-      sessions: LIMITS.maxSessions,
+      sessions: shared?.maxSessions ?? LIMITS.maxSessions,
     });
     for (let block = this.state.shape.queues - 1; block >= 0; block--) this.#freeBlocks.push(block);
     for (let space = maxClients - 1; space >= 0; space--) this.#freeSpaces.push(space);
@@ -80,18 +109,22 @@ export class Device {
     this.description = Buffer.from(JSON.stringify(describe(registry)));
     this.statusFd = createMemfd('status', STATUS_PAGE.pageBytes);
     this.status = Mapping.shared(this.statusFd, 0, STATUS_PAGE.pageBytes, 'read-write');
+    this.signaller = new Signaller(this.statusFd);
     // From here on nobody else can map the page for writing.
     addSeals(this.statusFd, SEAL.futureWrite | SEAL.seal);
     this.#supervisor = new Supervisor({
       state: this.state,
       statusAddress: this.status.address,
+      statusFd: this.statusFd,
       maxThreads: options.maxThreads,
       spinMicroseconds: options.spinMicroseconds,
+      coolMs: shared?.coolMs ?? 0,
+      sleepSet: this.sleepSet,
       disabledEngines: options.disabledEngines,
       faults: options.faults,
       lifeline: options.lifeline,
       spareThread: options.spareThread,
-      onDeath: (reason) => this.#fail(`an engine thread died: ${reason}`),
+      onDeath: (reason, thread) => this.#threadDied(reason, thread),
     });
   }
 
@@ -99,14 +132,27 @@ export class Device {
     return this.#supervisor.threads;
   }
 
+  /** Whether each client has a wake descriptor of its own. */
+  get isShared(): boolean {
+    return this.#shared !== undefined;
+  }
+
+  #threadDied(reason: string, thread: number): boolean {
+    if (!this.#shared) {
+      this.#fail(`an engine thread died: ${reason}`);
+      return false;
+    }
+    recoverThread(
+      { state: this.state, status: this.status.words, signaller: this.signaller, streamer: this.streamer },
+      thread,
+    );
+    this.#shared.onThreadDeath?.(reason, thread);
+    return true;
+  }
+
   /** Wakes sleeping engine threads when a client writes to it. */
   get wakeFd(): number {
     return this.#supervisor.wakeFd;
-  }
-
-  /** Wakes the engine threads if none polls; for doorbells that were written by message. */
-  wake(): void {
-    if (Atomics.load(this.status.words, STATUS_PAGE.pollersWord) === 0) signalEventfd(this.wakeFd);
   }
 
   get failed(): boolean {
@@ -141,14 +187,24 @@ export class Device {
     return block;
   }
 
+  /** Gives a block back that nobody has seen. */
   returnQueueBlock(block: number): void {
     this.#freeBlocks.push(block);
+  }
+
+  /** Gives a block back whose queue was published, and withdrawn since. */
+  retireQueueBlock(block: number): void {
+    this.state.setHot(block, false);
+    Atomics.sub(this.state.words, HEADER.coldQueues, 1);
+    this.returnQueueBlock(block);
   }
 
   /** Lets the engine threads see a queue that has been filled in. */
   publishQueue(block: number): void {
     this.#generation = (this.#generation % 0x7fffffff) + 1;
     Atomics.store(this.state.words, this.state.queue(block) + QUEUE.generation, this.#generation);
+    Atomics.add(this.state.words, HEADER.coldQueues, 1);
+    this.state.setHot(block, true);
     this.#listChanged();
   }
 
@@ -181,7 +237,7 @@ export class Device {
     this.failure = reason;
     Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.failed);
     for (const each of this.#functions) {
-      if (each.errorFd >= 0) trySignal(each.errorFd);
+      each.signalError();
     }
     void this.stopThreads();
   }
@@ -197,6 +253,8 @@ export class Device {
     await this.stopThreads();
     this.#supervisor.close();
     this.#registry.close();
+    this.signaller.close();
+    closeFd(this.sleepSet);
     this.status.unmap();
     closeFd(this.statusFd);
   }

@@ -1,13 +1,14 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { STATUS_PAGE } from '../abi/queue.js';
-import { drainEventfd, signalEventfd, waitReadable } from '../sys/fd.js';
+import { signalEventfd } from '../sys/fd.js';
 import { viewMemory } from '../sys/libc.js';
+import { Signaller } from '../sys/signal.js';
 import { EngineLoop } from './engine-loop.js';
 import { EngineRegistry } from './engines/registry.js';
 import { Executor } from './executor.js';
 import { parseFaults } from './inject.js';
 import { engineThread, Lifeline } from './lifeline.js';
-import { type DeviceShape, DeviceState, HEADER, THREAD } from './state.js';
+import { type DeviceShape, DeviceState, HEADER, THREAD, THREAD_COUNTED } from './state.js';
 
 /** What the supervisor tells an engine thread at its start. */
 export interface EngineWorkerData {
@@ -15,8 +16,11 @@ export interface EngineWorkerData {
   state: SharedArrayBuffer;
   thread: number;
   statusAddress: number;
+  statusFd: number;
   wakeFd: number;
+  sleepSet: number;
   spinMicroseconds: number;
+  coolMs: number;
   disabledEngines: string[];
   /** Rules of inject.ts. */
   faults: string[];
@@ -55,13 +59,17 @@ const state = new DeviceState(data.shape, data.state);
 const retireAt = state.thread(data.thread) + THREAD.retire;
 const say = (message: EngineMessage): void => port.postMessage(message);
 const executor = new Executor(state, data.thread, registry, parseFaults(data.faults));
+const signaller = new Signaller(data.statusFd);
 const loop = new EngineLoop({
   state,
   thread: data.thread,
   executor,
   status: new Int32Array(viewMemory(data.statusAddress, STATUS_PAGE.pageBytes)),
+  signaller,
   wakeFd: data.wakeFd,
+  sleepSet: data.sleepSet,
   spinMicroseconds: data.spinMicroseconds,
+  coolMs: data.coolMs,
   requestThread: () => say('need-thread'),
 });
 
@@ -72,22 +80,27 @@ say('ready');
 let sleptMs = 0;
 while (!leaving()) {
   loop.run();
-  Atomics.add(state.words, HEADER.sleepers, 1);
+  countSleeper(1);
   while (!leaving()) {
-    if (waitReadable(data.wakeFd, SLEEP_MS)) {
-      drainEventfd(data.wakeFd);
+    if (loop.sleep(SLEEP_MS)) {
       sleptMs = 0;
       break;
     }
     sleptMs += SLEEP_MS;
     if (sleptMs === data.idleMs) say('idle');
   }
-  Atomics.sub(state.words, HEADER.sleepers, 1);
+  countSleeper(-1);
 }
 // The signal that woke this thread may have been meant for others, too, and it was drained above.
 signalEventfd(data.wakeFd);
-registry.close();
+executor.close();
+signaller.close();
 port.close();
+
+function countSleeper(by: 1 | -1): void {
+  Atomics.add(state.words, HEADER.sleepers, by);
+  state.words[state.thread(data.thread) + THREAD.counted]! ^= THREAD_COUNTED.sleeper;
+}
 
 /** Waits for the data of a spare thread: not on the event loop, where this thread could be ended at any moment. */
 function awaitData(from: MessagePort): EngineWorkerData {

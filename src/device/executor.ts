@@ -1,11 +1,12 @@
 import { ALGORITHM, algorithmName, MAX_LEVEL } from '../abi/algorithms.js';
 import { CQE_FLAG, LIMITS, OPCODE, SQE, SQE_FLAG, SQE_FLAGS_DEFINED, STATUS } from '../abi/queue.js';
+import { copyMemory, Mapping } from '../sys/memory.js';
 import { translate } from './address-space.js';
 import { type Checksums, loadChecksums } from './engines/checksum.js';
 import { ENGINE_ID, type Engine, EngineRequest, type Outcome } from './engines/engine.js';
 import type { EngineRegistry } from './engines/registry.js';
 import { type Fault, injectFault } from './inject.js';
-import { type DeviceState, SESSION, THREAD } from './state.js';
+import { type DeviceState, SESSION, SPACE, SPACE_MODE, THREAD } from './state.js';
 
 const WORD_OPCODE = SQE.offset.opcode >> 2;
 const WORD_SESSION = SQE.offset.session >> 2;
@@ -38,6 +39,7 @@ export class Executor {
   readonly #checksums: Checksums;
   readonly #request = new EngineRequest();
   readonly #faults: Fault[];
+  #copy: Mapping | undefined;
   engine = 0;
   produced = 0;
   consumed = 0;
@@ -53,6 +55,12 @@ export class Executor {
     this.#checksums = loadChecksums(registry.names);
   }
 
+  /** Frees what the thread holds; nothing is executed afterwards. */
+  close(): void {
+    this.#copy?.unmap();
+    this.registry.close();
+  }
+
   /** Whether the request is done without touching memory, so that it can be answered at once. */
   isTrivial(entry: Int32Array): boolean {
     return (entry[WORD_OPCODE]! & 0xff) === OPCODE.noop;
@@ -60,13 +68,28 @@ export class Executor {
 
   /** A guess at the microseconds that a request will take. */
   estimate(entry: Int32Array): number {
+    return this.#microseconds(entry, entry[WORD_SOURCE_LENGTH]! >>> 0);
+  }
+
+  /** The work that the last request was, in microseconds: its bytes, on whichever side there were more of them. */
+  workUs(entry: Int32Array): number {
+    return this.#microseconds(entry, Math.max(this.consumed, this.produced));
+  }
+
+  #microseconds(entry: Int32Array, bytes: number): number {
     const head = entry[WORD_OPCODE]!;
-    const length = entry[WORD_SOURCE_LENGTH]! >>> 0;
     const nsPerByte =
       (head & 0xff) === OPCODE.compress
         ? this.registry.nsPerByte((head >>> 16) & 0xff)
         : DECOMPRESS_NS_PER_BYTE;
-    return (length * nsPerByte) / 1000;
+    return (bytes * nsPerByte) / 1000;
+  }
+
+  /** KiB of source and destination that a request names, as far as a device would look at them. */
+  footprintKib(entry: Int32Array): number {
+    const source = Math.min(entry[WORD_SOURCE_LENGTH]! >>> 0, LIMITS.maxTransfer);
+    const capacity = Math.min(entry[WORD_CAPACITY]! >>> 0, LIMITS.maxTransfer);
+    return ((source + capacity) >>> 10) + 1;
   }
 
   /** Executes a submission on behalf of an address space. */
@@ -142,7 +165,7 @@ export class Executor {
       }
       const status =
         (head & 0xff) === OPCODE.compress
-          ? this.#compress(request, entry[WORD_SESSION]!, flags)
+          ? this.#compress(request, entry[WORD_SESSION]!, flags, this.#isMapped(space))
           : this.#decompress(request, entry[WORD_SESSION]!, space, flags);
       this.produced = request.produced;
       this.consumed = request.consumed;
@@ -155,14 +178,27 @@ export class Executor {
     }
   }
 
-  #compress(request: EngineRequest, session: number, flags: number): Outcome {
+  #compress(request: EngineRequest, session: number, flags: number, isMapped: boolean): Outcome {
     if (session !== 0) return STATUS.badSession;
     const engine = this.registry.compressor(request);
     if (!engine) return STATUS.unsupported;
     this.engine = ENGINE_ID[engine.name];
+    if (engine.capabilities.rereads && isMapped && request.sourceLength > 0) this.#copySource(request);
     const status = engine.compress(request);
     if (status === STATUS.ok) this.#checksum(flags, request.source, request.sourceLength);
     return status;
+  }
+
+  /** Another process may change its memory at any time: an engine that minds gets a copy of the source. */
+  #copySource(request: EngineRequest): void {
+    this.#copy ??= Mapping.anonymous(LIMITS.maxTransfer);
+    copyMemory(this.#copy.address, request.source, request.sourceLength);
+    request.source = this.#copy.address;
+  }
+
+  /** Whether a client reaches its own memory only, as one of another process does. */
+  #isMapped(space: number): boolean {
+    return this.#state.words[this.#state.space(space) + SPACE.mode] === SPACE_MODE.mapped;
   }
 
   #decompress(request: EngineRequest, session: number, space: number, flags: number): Outcome {
@@ -202,6 +238,7 @@ export class Executor {
       if (words[at + SESSION.algorithm] !== request.algorithm) return STATUS.badSession;
       return engine.decompressStream(this.#state.wide(at + SESSION.addressLow), request);
     } finally {
+      words[this.#thread + THREAD.session] = 0;
       Atomics.store(words, at + SESSION.state, SESSION_OPEN);
     }
   }
@@ -210,6 +247,19 @@ export class Executor {
     const engine = this.registry.streamer;
     if (!engine || algorithmName(algorithm) === undefined) return STATUS.unsupported;
     this.engine = ENGINE_ID[engine.name];
+    const { words } = this.#state;
+    const spaceAt = this.#state.space(space);
+    const max = words[spaceAt + SPACE.maxSessions]!;
+    if (Atomics.add(words, spaceAt + SPACE.sessions, 1) >= max && max !== 0) {
+      Atomics.sub(words, spaceAt + SPACE.sessions, 1);
+      return STATUS.noResources;
+    }
+    const outcome = this.#takeFreeSession(engine, algorithm, space);
+    if (outcome !== STATUS.ok) Atomics.sub(words, spaceAt + SPACE.sessions, 1);
+    return outcome;
+  }
+
+  #takeFreeSession(engine: Engine, algorithm: number, space: number): Outcome {
     const { words, shape } = this.#state;
     for (let slot = 0; slot < shape.sessions; slot++) {
       const at = this.#state.session(slot);
@@ -235,6 +285,7 @@ export class Executor {
   #closeStream(session: number, space: number): Outcome {
     const at = this.#takeSession(session, space);
     if (at < 0) return STATUS.badSession;
+    this.#state.words[this.#thread + THREAD.session] = 0;
     releaseSession(this.#state, at, this.registry.streamer);
     return STATUS.ok;
   }
@@ -248,6 +299,7 @@ export class Executor {
     if (Atomics.compareExchange(words, at + SESSION.state, SESSION_OPEN, SESSION_BUSY) !== SESSION_OPEN)
       return -1;
     if (words[at + SESSION.space] === space && words[at + SESSION.serial] === session >>> SESSION_SLOT_BITS) {
+      words[this.#thread + THREAD.session] = slot + 1;
       return at;
     }
     Atomics.store(words, at + SESSION.state, SESSION_OPEN);
@@ -258,7 +310,13 @@ export class Executor {
 /** Frees a session that the caller has taken. */
 function releaseSession(state: DeviceState, at: number, streamer: Engine | undefined): void {
   streamer?.closeStream(state.wide(at + SESSION.addressLow));
+  Atomics.sub(state.words, state.space(state.words[at + SESSION.space]!) + SPACE.sessions, 1);
   Atomics.store(state.words, at + SESSION.state, SESSION_FREE);
+}
+
+/** Ends the session that a thread which is gone had in use: whatever state it was left in, nobody goes on with it. */
+export function abandonSession(state: DeviceState, slot: number, streamer: Engine | undefined): void {
+  releaseSession(state, state.session(slot), streamer);
 }
 
 /** Frees every session of an address space whose queues are all disabled. */

@@ -19,13 +19,16 @@ import {
   REGISTERS_BYTES,
 } from '../abi/registers.js';
 import { SystemError } from '../errors.js';
-import { closeFd } from '../sys/fd.js';
+import { addToEpoll, removeFromEpoll } from '../sys/epoll.js';
+import { closeFd, createEventfd } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { createMemfd } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
+import { SIGNAL_KIND } from '../sys/signal.js';
 import type { DmaRegion } from '../transport/transport.js';
 import { Account } from './account.js';
 import { translate } from './address-space.js';
+import { addCounters, type Counters, listQueue, noCounters, type QueueListing } from './client-counters.js';
 import type { Device } from './device.js';
 import { type ClientRegion, DmaRegions } from './dma-regions.js';
 import { releaseSessions } from './executor.js';
@@ -74,7 +77,11 @@ export class DeviceFunction {
   /** Number of the shared queue block behind each queue of this function, or -1. */
   readonly #blocks = new Int32Array(LIMITS.maxQueues).fill(-1);
   readonly #setup = Buffer.alloc(QUEUE_SETUP.bytes);
-  readonly interrupts = new InterruptRoutes((fd) => this.#signals(fd));
+  readonly interrupts: InterruptRoutes;
+  /** What queues have counted that are disabled by now. */
+  readonly #past = noCounters();
+  /** Wakes engine threads when the client writes to it. */
+  readonly wakeFd: number;
   readonly #memory: DmaRegions;
   /** Queues in memory that came without a descriptor. */
   readonly shadows: ShadowQueues;
@@ -86,14 +93,21 @@ export class DeviceFunction {
     const { sva } = client;
     this.#sva = sva;
     this.account = client.account ?? new Account();
+    this.interrupts = new InterruptRoutes(device.signaller, (fd) => this.#signals(fd));
     this.#memory = new DmaRegions(device, space, sva, this.account);
-    this.shadows = new ShadowQueues(this.#memory, this.account, () => device.wake());
+    this.shadows = new ShadowQueues(this.#memory, this.account, () => this.#ring());
     const length = LIMITS.maxQueues * DOORBELL.pageBytes;
     this.#doorbellFd = createMemfd('doorbells', length);
     this.#doorbells = Mapping.shared(this.#doorbellFd, 0, length, 'read-write');
     const at = device.state.space(space);
     device.state.words[at + SPACE.mode] = sva ? SPACE_MODE.sva : SPACE_MODE.mapped;
     Atomics.store(device.state.words, at + SPACE.regions, 0);
+    device.state.words[at + SPACE.weight] = client.weight ?? 1;
+    device.state.words[at + SPACE.lowLatency] = client.lowLatency ? 1 : 0;
+    // A client of a shared device gets a descriptor of its own: whoever else had it could take the signals out.
+    this.wakeFd = device.isShared ? createEventfd() : device.wakeFd;
+    if (device.isShared) addToEpoll(device.sleepSet, this.wakeFd, space, true);
+    this.limitsChanged();
   }
 
   get regionCount(): number {
@@ -102,6 +116,26 @@ export class DeviceFunction {
 
   get irqCount(): number {
     return IRQ_COUNT;
+  }
+
+  /** Tells the engines of limits in the account that they apply. */
+  limitsChanged(): void {
+    const { words } = this.#device.state;
+    const at = this.#device.state.space(this.space);
+    const bounded = (value: number): number => (value < 0x3fffffff ? Math.floor(value) : 0);
+    words[at + SPACE.maxSessions] = bounded(this.account.limit('sessions'));
+    words[at + SPACE.maxInFlightKib] = bounded(this.account.limit('inFlightBytes') / 1024);
+  }
+
+  /** What the client has been through since it came, and its open queues. */
+  counters(): { total: Counters; queues: QueueListing[] } {
+    const queues: QueueListing[] = [];
+    this.#blocks.forEach((block, queue) => {
+      if (block >= 0) queues.push(listQueue(this.#device.state, queue, block));
+    });
+    const total = { ...this.#past };
+    for (const each of queues) addCounters(total, each);
+    return { total, queues };
   }
 
   region(index: number): RegionDescription {
@@ -213,9 +247,17 @@ export class DeviceFunction {
     } else {
       this.#doorbells.bytes.set(data, offset);
     }
-    this.#device.wake();
+    this.#ring();
     const page = (at: number): number => Math.floor(at / DOORBELL.pageBytes);
     this.shadows.rung(page(offset), page(offset + data.length - 1));
+  }
+
+  /**
+   * Wakes the engines for this client. It holds the descriptor, too, so that it must not be written to in a way that
+   * could block.
+   */
+  #ring(): void {
+    this.#device.signaller.signal(this.wakeFd, SIGNAL_KIND.eventfd);
   }
 
   #selected(): number {
@@ -249,12 +291,15 @@ export class DeviceFunction {
     this.account.take('queues', 1);
     const start = field('startIndex') | 0;
     const page = this.#doorbells.words.subarray((queue * DOORBELL.pageBytes) >> 2);
-    const irqFd = this.interrupts.vector(vector);
     let block = -1;
     let shadow: ShadowQueue | undefined;
     try {
       block = this.#device.takeQueueBlock();
-      if (isShadowed) shadow = this.shadows.create(queue, { ...rings, startIndex: start, page, irqFd });
+      if (isShadowed) {
+        const route = this.interrupts.vector(vector);
+        const { signaller } = this.#device;
+        shadow = this.shadows.create(queue, { ...rings, startIndex: start, page, route, signaller });
+      }
     } catch (error) {
       if (block >= 0) this.#device.returnQueueBlock(block);
       this.account.give('queues', 1);
@@ -268,22 +313,27 @@ export class DeviceFunction {
     Atomics.store(page, DOORBELL.tailWord, (start + token) | 0);
     Atomics.store(page, DOORBELL.cqHeadWord, start);
     Atomics.store(page, DOORBELL.armWord, start);
+    Atomics.store(page, DOORBELL.polledWord, 1);
     const set = (word: number, value: number): void => {
       state.words[at + word] = value;
     };
     for (const word of [QUEUE.inFlight, QUEUE.badStreak, QUEUE.isolated]) set(word, 0);
     for (const word of [QUEUE.head, QUEUE.cqTail, QUEUE.cqHead, QUEUE.armSeen]) set(word, start);
-    for (let word = QUEUE.completed; word <= QUEUE.lastFaultIndex; word++) set(word, 0);
+    for (let word = QUEUE.completed; word <= QUEUE.microsecondsHigh; word++) set(word, 0);
     set(QUEUE.depth, depth);
     set(QUEUE.token, token);
     set(QUEUE.space, this.space);
-    set(QUEUE.irqFd, shadow?.interruptFd ?? irqFd);
+    const route = shadow?.interrupt ?? this.interrupts.vector(vector);
+    set(QUEUE.irqFd, route.fd);
+    set(QUEUE.irqKind, route.kind);
+    set(QUEUE.lastServed, Date.now() & 0x3fffffff);
     state.setWide(at + QUEUE.sqLow, shadow?.sqAddress ?? sq);
     state.setWide(at + QUEUE.cqLow, shadow?.cqAddress ?? cq);
     const doorbell = this.#doorbells.address + queue * DOORBELL.pageBytes;
     state.setWide(at + QUEUE.doorbellLow, shadow?.doorbellAddress ?? doorbell);
     shadow?.start(token);
     this.#blocks[queue] = block;
+    Atomics.store(state.words, state.space(this.space) + SPACE.blocks + queue, block + 1);
     this.#setup.writeInt32LE(token, QUEUE_SETUP.offset.token);
     this.#device.publishQueue(block);
   }
@@ -314,8 +364,10 @@ export class DeviceFunction {
     // The threads of a failed device are stopped, and the one that died lets go of nothing.
     if (this.#device.failed) await this.#device.stopThreads();
     await this.shadows.retire(queue);
+    addCounters(this.#past, listQueue(state, queue, block));
     this.#blocks[queue] = -1;
-    this.#device.returnQueueBlock(block);
+    Atomics.store(state.words, state.space(this.space) + SPACE.blocks + queue, 0);
+    this.#device.retireQueueBlock(block);
     this.account.give('queues', 1);
   }
 
@@ -373,8 +425,8 @@ export class DeviceFunction {
   }
 
   /** Tells the client that the device has failed. */
-  get errorFd(): number {
-    return this.interrupts.errorFd;
+  signalError(): void {
+    this.interrupts.signalError();
   }
 
   /** The client is gone: everything it had is let go, once the engines have let go of it. */
@@ -384,6 +436,10 @@ export class DeviceFunction {
     await this.reset();
     await this.shadows.close();
     await this.#memory.close();
+    if (this.#device.isShared) {
+      removeFromEpoll(this.#device.sleepSet, this.wakeFd);
+      closeFd(this.wakeFd);
+    }
     this.#doorbells.unmap();
     this.interrupts.close();
     closeFd(this.#doorbellFd);

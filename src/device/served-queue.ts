@@ -2,9 +2,11 @@ import { CQE, DOORBELL, SQE } from '../abi/queue.js';
 import { viewMemory } from '../sys/libc.js';
 import { type DeviceState, QUEUE } from './state.js';
 
-/** A queue as one engine thread sees it: views of its memory, and what does not change while it is enabled. */
+/** A queue as one thread sees it: views of its memory, and what does not change while it is enabled. */
 export interface ServedQueue {
   base: number;
+  /** Number of its block. */
+  block: number;
   generation: number;
   depth: number;
   mask: number;
@@ -21,6 +23,7 @@ export function viewQueue(state: DeviceState, base: number, generation: number):
   const depth = words[base + QUEUE.depth]!;
   return {
     base,
+    block: state.blockOf(base),
     generation,
     depth,
     mask: depth - 1,

@@ -143,7 +143,7 @@ export class DeviceServer {
       case COMMAND.getRegionInfo:
         return replies.regionInfo(this.#function, need(body, REGION_INFO.bytes), takesFds);
       case COMMAND.getRegionIoFds: {
-        const wakeFd = takesFds ? this.#device.wakeFd : undefined;
+        const wakeFd = takesFds ? this.#function.wakeFd : undefined;
         return replies.regionIoFds(this.#function, need(body, REGION_IO_FDS.bytes), wakeFd);
       }
       case COMMAND.getIrqInfo:

@@ -1,10 +1,11 @@
 import { CQE, CQE_WORD_SHIFT, DOORBELL, LIMITS, OPCODE, SQE, SQE_WORD_SHIFT, STATUS } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
-import { trySignal } from '../sys/fd.js';
 import { Interrupt } from '../sys/interrupt.js';
 import { Mapping } from '../sys/memory.js';
+import { SIGNAL_KIND, type Signaller } from '../sys/signal.js';
 import type { ClientMemory } from './client-memory.js';
 import type { ClientRegion } from './dma-regions.js';
+import type { Route } from './interrupt-routes.js';
 import { Scratch } from './scratch.js';
 
 /*
@@ -31,8 +32,9 @@ export interface ShadowQueueOptions {
   cq: number;
   /** The doorbell page that the client writes. */
   page: Int32Array;
-  /** What the client wants signalled, or -1. */
-  irqFd: number;
+  /** What the client wants signalled, and what signals it. */
+  route: Route;
+  signaller: Signaller;
 }
 
 interface InFlight {
@@ -130,13 +132,13 @@ export class ShadowQueue {
   }
 
   /** What engine threads signal. */
-  get interruptFd(): number {
-    return this.#interrupt.deviceFd;
+  get interrupt(): Route {
+    return { fd: this.#interrupt.deviceFd, kind: SIGNAL_KIND.pipe };
   }
 
   /** What the client wants signalled. */
   get irqFd(): number {
-    return this.#options.irqFd;
+    return this.#options.route.fd;
   }
 
   /** Rings the shadow's doorbell for the first time; the client's page is filled in already. */
@@ -321,7 +323,8 @@ export class ShadowQueue {
     const arm = Atomics.load(page, DOORBELL.armWord);
     if (arm === this.#armSeen || ((this.#delivered - arm) | 0) < 0) return;
     this.#armSeen = arm;
-    if (this.#options.irqFd >= 0) trySignal(this.#options.irqFd);
+    const { route, signaller } = this.#options;
+    if (route.fd >= 0) signaller.signal(route.fd, route.kind);
   }
 
   #free(tag: number, request: InFlight): void {

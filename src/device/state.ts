@@ -2,7 +2,7 @@
  * What the threads of one device share among themselves: a SharedArrayBuffer that no client can reach. The control
  * thread (the one that speaks vfio-user) fills in queues and address spaces; engine threads take requests from queues.
  *
- *   header | threads | queues | address spaces | sessions
+ *   header | threads | queues | hot bits | address spaces | sessions
  *
  * Ownership: whoever holds a queue's LOCK may touch its words; GENERATION and the lists are the control thread's.
  */
@@ -12,6 +12,10 @@ export const HEADER = {
   /** Changes with the list of queues; an engine then builds its own list anew. */
   queueVersion: 0,
   stop: 1,
+  /** Changes when a queue becomes hot or cold; engines then build their lists anew, too. */
+  hotVersion: 2,
+  /** Enabled queues that no engine polls: their owners wake the device by descriptor. */
+  coldQueues: 3,
   /** Engine threads asleep, and whether one has been woken and not yet run. */
   sleepers: 16,
   wakePending: 17,
@@ -31,9 +35,19 @@ export const THREAD = {
   reading: 2,
   /** Set by the control thread: leave when there is nothing to do. */
   retire: 3,
+  /** What the thread counts as at the moment, as bits of THREAD_COUNTED: taken back if it dies. */
+  counted: 4,
+  /** The request in execution: its queue block plus 1 (0 for none), that queue's generation, and its number. */
+  block: 5,
+  generation: 6,
+  requestId: 7,
+  /** The session in use plus 1, and KiB counted in flight: given back if the thread dies. */
+  session: 8,
+  inFlightKib: 9,
 } as const;
 /** The thread reads no doorbell: it sleeps, or executes a request. */
 export const THREAD_AWAY = -1;
+export const THREAD_COUNTED = { poller: 1, awake: 2, sleeper: 4 } as const;
 
 export const QUEUE_WORDS = 48;
 export const QUEUE = {
@@ -51,6 +65,8 @@ export const QUEUE = {
   badWord: 7,
   badStreak: 8,
   isolated: 9,
+  /** Millisecond (mod 2^31) of the last turn that served something. */
+  lastServed: 10,
   // Fixed while enabled.
   depth: 16,
   token: 17,
@@ -62,6 +78,8 @@ export const QUEUE = {
   cqHigh: 23,
   doorbellLow: 24,
   doorbellHigh: 25,
+  /** SIGNAL_KIND of sys/signal.ts. */
+  irqKind: 26,
   // Counters.
   completed: 32,
   wrongRings: 33,
@@ -69,10 +87,34 @@ export const QUEUE = {
   refused: 35,
   lastFaultReason: 36,
   lastFaultIndex: 37,
+  bytesInLow: 38,
+  bytesInHigh: 39,
+  bytesOutLow: 40,
+  bytesOutHigh: 41,
+  /** Time in engines. */
+  microsecondsLow: 42,
+  microsecondsHigh: 43,
 } as const;
 
-export const SPACE_HEADER_WORDS = 8;
-export const SPACE = { mode: 0, regions: 1 } as const;
+/** Queue blocks that one address space may have. */
+export const SPACE_BLOCKS = 64;
+export const SPACE = {
+  mode: 0,
+  regions: 1,
+  /** The client's share beside others, and whether it is served before them. */
+  weight: 2,
+  lowLatency: 3,
+  /** Work the client may still have done in this round, in ticks of WORK_TICK_NS; below zero it has overdrawn. */
+  deficit: 4,
+  sessions: 5,
+  maxSessions: 6,
+  inFlightKib: 7,
+  maxInFlightKib: 8,
+  /** From here on, block numbers plus 1 of the client's queues, by queue. */
+  blocks: 16,
+} as const;
+export const SPACE_HEADER_WORDS = SPACE.blocks + SPACE_BLOCKS;
+export const WORK_TICK_NS = 100;
 export const SPACE_MODE = { free: 0, sva: 1, mapped: 2 } as const;
 export const SPACE_REGION_WORDS = 8;
 export const SPACE_REGION = {
@@ -112,6 +154,9 @@ export class DeviceState {
   readonly words: Int32Array;
   readonly threadsAt = HEADER_WORDS;
   readonly queuesAt: number;
+  /** One bit for each queue block: engines poll it. */
+  readonly hotAt: number;
+  readonly hotWords: number;
   readonly spacesAt: number;
   readonly spaceWords: number;
   readonly sessionsAt: number;
@@ -119,7 +164,9 @@ export class DeviceState {
   constructor(shape: DeviceShape, buffer?: SharedArrayBuffer) {
     this.shape = shape;
     this.queuesAt = this.threadsAt + shape.threads * THREAD_WORDS;
-    this.spacesAt = this.queuesAt + shape.queues * QUEUE_WORDS;
+    this.hotAt = this.queuesAt + shape.queues * QUEUE_WORDS;
+    this.hotWords = Math.ceil(shape.queues / 32);
+    this.spacesAt = this.hotAt + this.hotWords;
     this.spaceWords = SPACE_HEADER_WORDS + shape.regionsPerSpace * SPACE_REGION_WORDS;
     this.sessionsAt = this.spacesAt + shape.spaces * this.spaceWords;
     const total = this.sessionsAt + shape.sessions * SESSION_WORDS;
@@ -142,6 +189,25 @@ export class DeviceState {
     return this.queuesAt + index * QUEUE_WORDS;
   }
 
+  /** The number of a queue block, from where it starts. */
+  blockOf(base: number): number {
+    return (base - this.queuesAt) / QUEUE_WORDS;
+  }
+
+  isHot(block: number): boolean {
+    return (Atomics.load(this.words, this.hotAt + (block >> 5)) & (1 << (block & 31))) !== 0;
+  }
+
+  /** Marks a queue as polled, or not. Whoever does holds the queue's lock, or is the only one that knows it. */
+  setHot(block: number, hot: boolean): void {
+    const at = this.hotAt + (block >> 5);
+    const bit = 1 << (block & 31);
+    const before = hot ? Atomics.or(this.words, at, bit) : Atomics.and(this.words, at, ~bit);
+    if (((before & bit) !== 0) === hot) return;
+    Atomics.add(this.words, HEADER.coldQueues, hot ? -1 : 1);
+    Atomics.add(this.words, HEADER.hotVersion, 1);
+  }
+
   space(index: number): number {
     return this.spacesAt + index * this.spaceWords;
   }
@@ -153,6 +219,11 @@ export class DeviceState {
   /** Reads an address or length from two words, low first. */
   wide(low: number): number {
     return (this.words[low]! >>> 0) + (this.words[low + 1]! >>> 0) * 4294967296;
+  }
+
+  /** Adds to a counter of two words, low first; its writers take turns. */
+  addWide(low: number, amount: number): void {
+    this.setWide(low, this.wide(low) + amount);
   }
 
   setWide(low: number, value: number): void {

@@ -1,5 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
+import { addToEpoll } from '../sys/epoll.js';
 import { closeFds, createEventfd, signalEventfd } from '../sys/fd.js';
+import { DEVICE_TAG } from './engine-loop.js';
 import { adoptThread, type EngineThread, startThread } from './engine-thread.js';
 import type { EngineWorkerData } from './engine-worker.js';
 import { engineThread, Lifeline } from './lifeline.js';
@@ -9,18 +11,25 @@ import { type DeviceState, HEADER, THREAD, THREAD_AWAY } from './state.js';
 const THREAD_IDLE_MS = 2000;
 /** How long a thread may take to leave by itself before it is terminated. */
 const STOP_MS = 30_000;
+/** After so many deaths a successor is started only after a pause. */
+const QUICK_DEATHS = 3;
+const RESTART_MS = 1000;
 
 export interface SupervisorOptions {
   state: DeviceState;
   statusAddress: number;
+  statusFd: number;
   maxThreads: number;
   spinMicroseconds: number;
+  coolMs: number;
+  /** The epoll set that engine threads sleep on; `wakeFd` is added to it here. */
+  sleepSet: number;
   disabledEngines: string[];
   faults: string[];
   lifeline: SharedArrayBuffer;
   spareThread: MessagePort | undefined;
-  /** An engine thread died by itself. */
-  onDeath: (reason: string) => void;
+  /** An engine thread died by itself; returns whether another one takes its place. */
+  onDeath: (reason: string, thread: number) => boolean;
 }
 
 /** Starts engine threads, one to begin with, more while long work waits, and lets them go again. */
@@ -30,12 +39,14 @@ export class Supervisor {
   readonly #lifeline: Lifeline;
   readonly #threads = new Map<number, EngineThread>();
   #spare: MessagePort | undefined;
+  #deaths = 0;
   #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#spare = options.spareThread;
     this.#lifeline = new Lifeline(options.lifeline);
+    addToEpoll(options.sleepSet, this.wakeFd, DEVICE_TAG, false);
   }
 
   get threads(): number {
@@ -48,22 +59,27 @@ export class Supervisor {
   }
 
   #spawn(): Promise<void> {
-    const { state, statusAddress, spinMicroseconds, disabledEngines, faults, lifeline, maxThreads } =
-      this.#options;
+    const { state, maxThreads } = this.#options;
     let thread = 0;
     while (this.#threads.has(thread)) thread++;
     if (thread >= maxThreads) return Promise.resolve();
     // A spare thread was entered when it was started.
     if (!this.#spare && !this.#lifeline.enter(engineThread(thread))) return Promise.resolve();
+    const { statusAddress, statusFd, spinMicroseconds, coolMs, sleepSet, disabledEngines, faults, lifeline } =
+      this.#options;
     const data: EngineWorkerData = {
       shape: state.shape,
       state: state.buffer,
       thread,
       statusAddress,
+      statusFd,
       wakeFd: this.wakeFd,
+      sleepSet,
       spinMicroseconds,
+      coolMs,
       disabledEngines,
-      faults,
+      // Faults are for the first threads: a successor that met the same ones would never get anywhere.
+      faults: this.#deaths === 0 ? faults : [],
       idleMs: THREAD_IDLE_MS,
       lifeline,
     };
@@ -78,7 +94,7 @@ export class Supervisor {
           Atomics.store(state.words, HEADER.spawnPending, this.#threads.size < maxThreads ? 0 : 1);
           resolve();
         } else if (message === 'need-thread') {
-          this.#spawn().catch((error: Error) => this.#died(error.message));
+          this.#spawn().catch(() => {});
         } else if (thread > 0 && !retired) {
           retired = true;
           Atomics.store(state.words, state.thread(thread) + THREAD.retire, 1);
@@ -92,13 +108,22 @@ export class Supervisor {
         if (retired) Atomics.store(state.words, HEADER.spawnPending, 0);
         if (retired || this.#stopped) return;
         reject(new Error(reason));
-        this.#died(reason);
+        this.#died(reason, thread);
       });
     });
   }
 
-  #died(reason: string): void {
-    if (!this.#stopped) this.#options.onDeath(reason);
+  #died(reason: string, thread: number): void {
+    this.#deaths++;
+    if (!this.#options.onDeath(reason, thread)) return;
+    Atomics.store(this.#options.state.words, HEADER.spawnPending, 0);
+    // One that cannot even start is another death, after a pause.
+    setTimeout(
+      () => {
+        if (!this.#stopped && this.#threads.size === 0) this.#spawn().catch(() => {});
+      },
+      this.#deaths > QUICK_DEATHS ? RESTART_MS : 0,
+    ).unref();
   }
 
   /** Stops every thread; resolves when the last has gone. */

@@ -87,11 +87,26 @@ export interface DeviceMemory {
   /** Takes it from the device, and unmaps it. */
   free(): Promise<void>;
   /** Leaves it to its views: what this returns frees it later, and keeps none of them alive. */
-  surrender(): () => Promise<void>;
+  surrender(): KeptMemory;
+}
+
+/** Memory whose views are the application's. */
+export interface KeptMemory {
+  free(): Promise<void>;
+  /** Lets another device reach it, under the same address, instead of one that is gone. */
+  moveTo(device: MemoryOwner): Promise<void>;
+}
+
+/** What memory needs of the device that reaches it. */
+export interface MemoryOwner {
+  /** Lets the device reach the memory of a sealed memfd, under this address. */
+  mapMemory(fd: number, iova: number, length: number): Promise<void>;
+  /** Takes it away again; resolves once the device has let go of it. */
+  unmapMemory(iova: number, length: number): Promise<void>;
 }
 
 /** A device as its driver presents it. */
-export interface DriverDevice {
+export interface DriverDevice extends MemoryOwner {
   readonly name: string;
   readonly description: DeviceDescription;
   /** Whether the device takes any address of this process. */

@@ -95,7 +95,12 @@ export class QueuePair {
     this.#published = this.#tail;
     this.#doorbell[DOORBELL.cqHeadWord] = this.#head;
     Atomics.store(this.#doorbell, DOORBELL.tailWord, (this.#tail + this.#token) | 0);
-    if (Atomics.load(this.#status, STATUS_PAGE.pollersWord) === 0) signalEventfd(this.#wakeFd);
+    if (
+      Atomics.load(this.#status, STATUS_PAGE.pollersWord) === 0 ||
+      Atomics.load(this.#doorbell, DOORBELL.polledWord) === 0
+    ) {
+      signalEventfd(this.#wakeFd);
+    }
     // The next slot was last read by the device: asking for its line now hides that transfer behind the request.
     this.sq[((this.#tail & this.#mask) << SQE_WORD_SHIFT) + (SQE.bytes >> 2) - 1] = 0;
   }

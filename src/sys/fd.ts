@@ -22,7 +22,6 @@ const pipe2 = bind<(ends: Int32Array, flags: number) => number>('int pipe2(void 
 const O_CLOEXEC = 0o2000000;
 const O_NONBLOCK = 0o4000;
 const POLLIN = 1;
-const POLLOUT = 4;
 const F_DUPFD_CLOEXEC = 1030;
 const F_SETFL = 4;
 
@@ -30,7 +29,6 @@ const SINK = new Uint8Array(4096);
 const closeNative = bind<(fd: number) => number>('int close(int fd)');
 
 const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
-const PROBE = new Int32Array(2);
 const SCRATCH = new Uint8Array(8);
 
 /** A new non-blocking eventfd. The caller closes it. */
@@ -40,23 +38,9 @@ export function createEventfd(): number {
   return fd;
 }
 
-/** Adds one to an eventfd, or eight bytes to the pipe of an Interrupt. A full one is as good as a signalled one, so EAGAIN is no error. */
+/** Adds one to an eventfd of our own. A full one is as good as a signalled one, so EAGAIN is no error. */
 export function signalEventfd(fd: number): void {
   if (writeNative(fd, ONE, 8) < 0 && errno() !== ERRNO.EAGAIN) throw systemError('write');
-}
-
-/**
- * Signals a descriptor that somebody else provided: an eventfd, or the write end of a pipe. Nothing it turns out to be may
- * stop or block the caller.
- * @returns false if it cannot be signalled, now or ever.
- */
-export function trySignal(fd: number): boolean {
-  PROBE[0] = fd;
-  PROBE[1] = POLLOUT;
-  // A full one is not written to: it could be in blocking mode, and is as good as signalled.
-  if (pollNative(PROBE, 1, 0) !== 1) return true;
-  if (PROBE[1] >>> 16 !== POLLOUT) return false;
-  return writeNative(fd, ONE, 8) === 8 || errno() === ERRNO.EAGAIN;
 }
 
 /** Resets an eventfd to zero; true if it had been signalled. */
@@ -80,9 +64,12 @@ export function createPipe(): [number, number] {
   return [ends[0]!, ends[1]!];
 }
 
-/** Throws away what a pipe holds. */
-export function drainPipe(fd: number): void {
-  while (readNative(fd, SINK, SINK.length) === SINK.length);
+/** Throws away what a pipe holds; false if nothing will ever come again, since nobody can write to it any more. */
+export function drainPipe(fd: number): boolean {
+  let count: number;
+  do count = readNative(fd, SINK, SINK.length);
+  while (count === SINK.length);
+  return count !== 0;
 }
 
 /** A second descriptor of the same open file, closed on exec. */

@@ -10,14 +10,34 @@ export class Interrupt {
   readonly deviceFd: number;
   readonly #readFd: number;
   #socket: Socket | undefined;
+  #handedOver = false;
+  #ended = false;
   #closed = false;
 
   constructor() {
     [this.#readFd, this.deviceFd] = createPipe();
   }
 
-  /** Calls back on the event loop for each signal, or several at once. Does not keep the event loop alive. */
-  listen(onSignal: () => void): void {
+  /**
+   * The device has its own copy of `deviceFd` by now: this one is closed. From here on the pipe ends when the device, or
+   * the process that it lives in, is gone.
+   */
+  handOver(): void {
+    if (this.#handedOver) return;
+    this.#handedOver = true;
+    closeFd(this.deviceFd);
+  }
+
+  /** Whether the pipe has ended, as far as anybody has looked. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /**
+   * Calls back on the event loop for each signal, or several at once, and once when the pipe ends. Does not keep the
+   * event loop alive.
+   */
+  listen(onSignal: () => void, onEnd: () => void = () => {}): void {
     const onread: OnReadOpts = {
       buffer: Buffer.alloc(4096),
       callback: () => {
@@ -33,8 +53,12 @@ export class Interrupt {
       onread,
     };
     this.#socket = new Socket(options);
-    // The pipe ends only when this object closes it.
     this.#socket.on('error', () => {});
+    this.#socket.once('close', () => {
+      this.#ended = true;
+      if (!this.#closed) onEnd();
+    });
+    this.#socket.resume();
     this.#socket.unref();
   }
 
@@ -50,7 +74,7 @@ export class Interrupt {
   /** Blocks this thread until a signal comes, or for `timeoutMs`; true if one came. */
   waitSync(timeoutMs: number): boolean {
     if (!waitReadable(this.#readFd, timeoutMs)) return false;
-    drainPipe(this.#readFd);
+    if (!drainPipe(this.#readFd)) this.#ended = true;
     return true;
   }
 
@@ -60,6 +84,6 @@ export class Interrupt {
     this.#closed = true;
     if (this.#socket) this.#socket.destroy();
     else closeFd(this.#readFd);
-    closeFd(this.deviceFd);
+    this.handOver();
   }
 }

@@ -17,6 +17,15 @@ const MAP_PRIVATE = 0x02;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 
+const memmove = bind<(d: number, s: number, n: number) => number>(
+  'uint64_t memmove(uint64_t dest, uint64_t src, uint64_t n)',
+);
+
+/** Copies between mapped memory, by address. */
+export function copyMemory(destination: number, source: number, length: number): void {
+  memmove(destination, source, length);
+}
+
 export const PAGE_BYTES = 4096;
 /** What one ArrayBuffer can hold in every supported version of Node. */
 export const MAX_MAPPING_BYTES = 2 ** 32;

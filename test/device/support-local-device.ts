@@ -1,6 +1,6 @@
 import type { TestContext } from 'node:test';
 import type { Account } from '../../src/device/account.js';
-import { Device } from '../../src/device/device.js';
+import { Device, type SharedOptions } from '../../src/device/device.js';
 import type { ClientOptions } from '../../src/device/function.js';
 import { Lifeline } from '../../src/device/lifeline.js';
 import { DeviceServer } from '../../src/device/server.js';
@@ -13,9 +13,12 @@ export interface LocalOptions {
   sva?: boolean;
   maxThreads?: number;
   faults?: string[];
+  shared?: Partial<SharedOptions>;
   /** What all its clients together may hold. */
   account?: Account;
 }
+
+const SHARED: SharedOptions = { maxClients: 1, maxQueues: 256, maxSessions: 1024, coolMs: 5 };
 
 /** A device whose control thread is the test's own: several clients, honest or hostile, and its state in reach. */
 export class LocalDevice {
@@ -33,16 +36,14 @@ export class LocalDevice {
 
   /** Starts a device that ends with the test. */
   static async start(t: TestContext, maxClients = 1, options: LocalOptions = {}): Promise<LocalDevice> {
-    const device = new Device(
-      {
-        maxThreads: options.maxThreads ?? 1,
-        spinMicroseconds: 50,
-        disabledEngines: [],
-        faults: options.faults ?? [],
-        lifeline: new Lifeline(options.maxThreads ?? 1).buffer,
-      },
-      maxClients,
-    );
+    const device = new Device({
+      maxThreads: options.maxThreads ?? 1,
+      spinMicroseconds: 50,
+      disabledEngines: [],
+      faults: options.faults ?? [],
+      lifeline: new Lifeline(options.maxThreads ?? 1).buffer,
+      ...(maxClients > 1 || options.shared ? { shared: { ...SHARED, maxClients, ...options.shared } } : {}),
+    });
     await device.start();
     const local = new LocalDevice(device, {
       sva: options.sva ?? false,
@@ -52,17 +53,17 @@ export class LocalDevice {
     return local;
   }
 
-  #serve(): [number, DeviceServer] {
-    const [client, server] = createSocketPair();
-    const served = new DeviceServer(this.device, server, this.#client, () => {
+  #serve(client: Partial<ClientOptions> = {}): [number, DeviceServer] {
+    const [end, server] = createSocketPair();
+    const served = new DeviceServer(this.device, server, { ...this.#client, ...client }, () => {
       this.gone++;
     });
-    return [client, served];
+    return [end, served];
   }
 
   /** A client that keeps to the protocol. */
-  async connect(name = 'local'): Promise<VfioUserTransport> {
-    const [fd, server] = this.#serve();
+  async connect(name = 'local', client: Partial<ClientOptions> = {}): Promise<VfioUserTransport> {
+    const [fd, server] = this.#serve(client);
     return VfioUserTransport.connect(fd, name, () => server.receive());
   }
 

@@ -47,6 +47,8 @@ export interface EngineCapabilities {
   decompress: boolean;
   /** Whether it decompresses a stream cut over many requests. */
   streams: boolean;
+  /** Whether compressing reads the source more than once, and relies on finding the same. */
+  rereads: boolean;
 }
 
 /** A library that executes requests. One instance serves one thread; contexts are kept between requests. */

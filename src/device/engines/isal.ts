@@ -92,6 +92,7 @@ class IsalEngine implements Engine {
     pieces: true,
     decompress: true,
     streams: true,
+    rereads: false,
   };
   readonly #f: Functions;
   readonly #deflate: Mapping;

@@ -101,6 +101,7 @@ class LibdeflateEngine implements Engine {
       pieces: this.#pieces !== undefined,
       decompress: true,
       streams: false,
+      rereads: true,
     };
   }
 

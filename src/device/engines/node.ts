@@ -39,6 +39,7 @@ class NodeEngine implements Engine {
     pieces: true,
     decompress: true,
     streams: false,
+    rereads: false,
   };
   readonly #checksums = loadChecksums(new Set());
   readonly openStream = NO_STREAMS.openStream;

@@ -31,6 +31,7 @@ class ZlibEngine implements Engine {
     pieces: true,
     decompress: true,
     streams: true,
+    rereads: false,
   };
   readonly #f: ZlibFunctions;
   /** One deflate context for each algorithm and level that was asked for, kept between requests. */

@@ -43,7 +43,7 @@ export class WvaQueue implements DeviceQueue {
   }
 
   get failed(): boolean {
-    return this.pair.failed;
+    return this.pair.failed || this.interrupt.ended;
   }
 
   get ready(): boolean {

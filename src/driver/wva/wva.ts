@@ -18,13 +18,14 @@ import {
 import type { DeviceDescription } from '../../device/device.js';
 import { ArgumentError, DeviceLostError, MemoryError, ProtocolError, SystemError } from '../../errors.js';
 import { QueuePair } from '../../queue/queue-pair.js';
-import { closeFds } from '../../sys/fd.js';
+import { closeFd, closeFds } from '../../sys/fd.js';
 import { Interrupt } from '../../sys/interrupt.js';
 import { ERRNO } from '../../sys/libc.js';
 import { createMemfd } from '../../sys/memfd.js';
-import { freeState, Mapping, PAGE_BYTES } from '../../sys/memory.js';
+import { Mapping, PAGE_BYTES } from '../../sys/memory.js';
 import type { Transport } from '../../transport/transport.js';
 import type { DeviceMemory, Driver, DriverDevice, QueueCounters, QueueOptions } from '../driver.js';
+import { WvaMemory } from './wva-memory.js';
 import { WvaQueue } from './wva-queue.js';
 
 /** The driver of WarpDrive's own virtual accelerator (docs/device-spec.md). */
@@ -75,7 +76,13 @@ class WvaDevice implements DriverDevice {
     this.maxDepth = register('maxDepth');
     this.maxTransfer = register('maxTransfer');
     this.maxThreads = register('maxThreads');
-    parts.error.listen(() => this.#fail());
+    parts.error.listen(
+      () => this.#fail(),
+      () => {
+        this.#gone = true;
+        this.#fail('the process that the device lives in has gone');
+      },
+    );
     parts.transport.onLost((reason) => {
       this.#gone = true;
       this.#fail(reason.message);
@@ -105,6 +112,7 @@ class WvaDevice implements DriverDevice {
       if (wakeFds.length !== 1)
         throw new ProtocolError(`${transport.name} has ${wakeFds.length} wake descriptors`);
       await transport.setIrqs(IRQ.error, 0, [error.deviceFd]);
+      error.handOver();
       const description = JSON.parse(text.toString()) as DeviceDescription;
       const wakeFd = fds[0]!;
       return new WvaDevice({ transport, registers, description, doorbells, status, fds, wakeFd, error });
@@ -137,7 +145,7 @@ class WvaDevice implements DriverDevice {
     try {
       memory = await this.allocate(depth * (SQE.bytes + CQE.bytes));
       const token = await this.#exclusively(() =>
-        this.#enable(id, depth, startIndex, memory!.iova, interrupt.deviceFd),
+        this.#enable(id, depth, startIndex, memory!.iova, interrupt),
       );
       const { words } = memory.mapping;
       const sqWords = (depth * SQE.bytes) >> 2;
@@ -167,10 +175,11 @@ class WvaDevice implements DriverDevice {
     depth: number,
     startIndex: number,
     rings: number,
-    irqFd: number,
+    interrupt: Interrupt,
   ): Promise<number> {
     const { transport } = this.#parts;
-    await transport.setIrqs(IRQ.msix, id, [irqFd]);
+    await transport.setIrqs(IRQ.msix, id, [interrupt.deviceFd]);
+    interrupt.handOver();
     const cq = rings + depth * SQE.bytes;
     const setup = Buffer.alloc(QUEUE_SETUP.bytes);
     const put = (field: keyof typeof QUEUE_SETUP.offset, value: number): void => {
@@ -235,51 +244,36 @@ class WvaDevice implements DriverDevice {
 
   async allocate(length: number): Promise<DeviceMemory> {
     const bytes = Math.ceil(length / PAGE_BYTES) * PAGE_BYTES;
-    if (this.sva) return this.#memory(Mapping.anonymous(bytes));
+    if (this.sva) return new WvaMemory(this, Mapping.anonymous(bytes), -1);
     const fd = createMemfd('dma', bytes);
     let mapping: Mapping | undefined;
     try {
       mapping = Mapping.shared(fd, 0, bytes, 'read-write');
-      const iova = mapping.address;
-      await this.#parts.transport.dmaMap({ fd, offset: 0, iova, length: bytes, writable: true });
-      return this.#memory(mapping);
+      await this.mapMemory(fd, mapping.address, bytes);
+      return new WvaMemory(this, mapping, fd);
     } catch (error) {
       mapping?.unmap();
-      if (error instanceof SystemError && error.errno === ERRNO.ENOSPC) {
-        throw new MemoryError(`${this.name} cannot map more regions of memory`, {
-          hint: 'release queues or buffers first',
+      closeFd(fd);
+      throw error;
+    }
+  }
+
+  async mapMemory(fd: number, iova: number, length: number): Promise<void> {
+    try {
+      await this.#parts.transport.dmaMap({ fd, offset: 0, iova, length, writable: true });
+    } catch (error) {
+      if (error instanceof SystemError && (error.errno === ERRNO.ENOSPC || error.errno === ERRNO.EDQUOT)) {
+        throw new MemoryError(`${this.name} cannot map ${length} more bytes`, {
+          hint: 'release queues or buffers first, or open with a smaller memoryBytes',
           cause: error,
         });
       }
       throw error;
-    } finally {
-      closeFds([fd]);
     }
   }
 
-  /** Memory that the device names by its address in this process. */
-  #memory(mapping: Mapping): DeviceMemory {
-    const iova = mapping.address;
-    const { length } = mapping;
-    return {
-      mapping,
-      iova,
-      free: async () => {
-        await this.#unmap(iova, length);
-        mapping.unmap();
-      },
-      surrender: () => {
-        const disowned = mapping.disown();
-        return async () => {
-          await this.#unmap(iova, length);
-          freeState(disowned.address, disowned.length);
-        };
-      },
-    };
-  }
-
-  async #unmap(iova: number, length: number): Promise<void> {
-    if (!this.sva && !this.#gone) await this.#parts.transport.dmaUnmap(iova, length);
+  async unmapMemory(iova: number, length: number): Promise<void> {
+    if (!this.#gone) await this.#parts.transport.dmaUnmap(iova, length);
   }
 
   onLost(listener: (reason: string) => void): void {

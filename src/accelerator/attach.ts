@@ -1,0 +1,88 @@
+import { PCI, REGION } from '../abi/registers.js';
+import { type EmbeddedOptions, startEmbedded } from '../device/embedded.js';
+import type { DriverDevice } from '../driver/driver.js';
+import { wva } from '../driver/wva/wva.js';
+import { ClosedError, DeadlineError, DeviceLostError, SystemError, UnsupportedError } from '../errors.js';
+import { ERRNO } from '../sys/libc.js';
+import { connectUnix } from '../sys/unix-socket.js';
+import type { Transport } from '../transport/transport.js';
+import { VfioUserTransport } from '../transport/vfio-user/client.js';
+
+/** How long a broker may take for one answer; the longest waits until an engine has let go of memory. */
+const ANSWER_MS = 30_000;
+
+/** A device with its driver, reached one way or the other. */
+export interface Attachment {
+  device: DriverDevice;
+  /** Resolves when the device has ended, after its transport was closed. */
+  end: () => Promise<void>;
+}
+
+/** Starts the embedded accelerator. */
+export async function attachEmbedded(options: EmbeddedOptions): Promise<Attachment> {
+  const embedded = await startEmbedded(options);
+  const transport = await VfioUserTransport.connect(embedded.socket, 'embedded', embedded.nudge);
+  void embedded.ended.then(() => transport.abandon(new DeviceLostError('the device thread has ended')));
+  try {
+    return { device: await openDriver(transport), end: embedded.end };
+  } catch (error) {
+    await transport.close();
+    await embedded.end();
+    throw error instanceof ClosedError ? new DeviceLostError(error.message, { cause: error }) : error;
+  }
+}
+
+/**
+ * Connects to a broker.
+ * @throws DeviceLostError where none answers, or not in time, and whatever its driver finds
+ */
+export async function attachBroker(path: string): Promise<Attachment> {
+  const name = `unix:${path}`;
+  const socket = connect(path, name);
+  try {
+    const transport = await VfioUserTransport.connect(socket, name, undefined, ANSWER_MS);
+    try {
+      return { device: await openDriver(transport), end: async () => {} };
+    } catch (error) {
+      await transport.close();
+      throw error;
+    }
+  } catch (error) {
+    if (error instanceof ClosedError) {
+      throw new DeviceLostError(`the broker at ${path} hung up`, {
+        hint: 'its log says why; it may allow this user no more clients, or none at all',
+        cause: error,
+      });
+    }
+    if (error instanceof DeadlineError) {
+      throw new DeviceLostError(`the broker at ${path} does not answer`, {
+        hint: 'is it stopped?',
+        cause: error,
+      });
+    }
+    throw error;
+  }
+}
+
+function connect(path: string, device: string): number {
+  try {
+    return connectUnix(path);
+  } catch (cause) {
+    if (!(cause instanceof SystemError)) throw cause;
+    const hint =
+      cause.errno === ERRNO.EACCES || cause.errno === ERRNO.EPERM
+        ? 'this user may not connect to it: see its mode and its configuration'
+        : cause.errno === ERRNO.EAGAIN
+          ? 'too many clients wait to be let in; try again'
+          : `start one: warpdrive serve --socket ${path}`;
+    throw new DeviceLostError(`no broker answers at ${path}: ${cause.message}`, { device, hint, cause });
+  }
+}
+
+async function openDriver(transport: Transport): Promise<DriverDevice> {
+  const config = await transport.readRegion(REGION.config, 0, PCI.configBytes);
+  if (!wva.matches(config.readUInt16LE(PCI.offset.vendorId), config.readUInt16LE(PCI.offset.deviceId))) {
+    throw new UnsupportedError(`no driver matches the device ${transport.name}`);
+  }
+  return wva.open(transport);
+}

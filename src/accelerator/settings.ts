@@ -1,0 +1,106 @@
+import { availableParallelism } from 'node:os';
+import type { EmbeddedOptions } from '../device/embedded.js';
+import { ENGINE_NAMES } from '../device/engines/engine.js';
+import { parseFaults } from '../device/inject.js';
+import { ArgumentError } from '../errors.js';
+import type { OpenOptions } from './open.js';
+
+const DEFAULT_DEPTH = 256;
+const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+const MIN_MEMORY_BYTES = 4 * 1024 * 1024;
+const MAX_MEMORY_BYTES = 1024 * 1024 * 1024;
+const DEFAULT_SPIN_US = 100;
+const MAX_THREADS = 64;
+const THERE_ARE = `there are ${ENGINE_NAMES.join(', ')}`;
+
+/** What an accelerator needs of its options, whatever its device. */
+export interface Settings {
+  depth: number;
+  memoryBytes: number;
+}
+
+export type EmbeddedSettings = EmbeddedOptions;
+
+/** Checks the options that every device has. */
+export function checkSettings(options: OpenOptions): Settings {
+  const depth = options.queueDepth ?? DEFAULT_DEPTH;
+  if (!isPowerOfTwo(depth) || depth < 2 || depth > 32768) {
+    throw new ArgumentError('queueDepth must be a power of two from 2 to 32768');
+  }
+  const memoryBytes = options.memoryBytes ?? DEFAULT_MEMORY_BYTES;
+  if (!isPowerOfTwo(memoryBytes) || memoryBytes < MIN_MEMORY_BYTES || memoryBytes > MAX_MEMORY_BYTES) {
+    throw new ArgumentError(
+      `memoryBytes must be a power of two from ${MIN_MEMORY_BYTES} to ${MAX_MEMORY_BYTES}`,
+    );
+  }
+  return { depth, memoryBytes };
+}
+
+/** Checks the options of the embedded device, with what the environment says. */
+export function embeddedSettings(options: OpenOptions): EmbeddedSettings {
+  const engines = wholeNumber(
+    'engines',
+    options.engines,
+    'WARPDRIVE_ENGINES',
+    availableParallelism(),
+    1,
+    MAX_THREADS,
+  );
+  const spinMicroseconds = wholeNumber(
+    'spinMicroseconds',
+    options.spinMicroseconds,
+    'WARPDRIVE_SPIN_US',
+    DEFAULT_SPIN_US,
+    0,
+    1e6,
+  );
+  const disabledEngines = strings(
+    'disableEngines',
+    options.disableEngines,
+    'WARPDRIVE_DISABLE_ENGINES',
+    THERE_ARE,
+  );
+  for (const name of disabledEngines) {
+    if (!(ENGINE_NAMES as string[]).includes(name)) {
+      throw new ArgumentError(`there is no engine ${JSON.stringify(name)}`, {
+        hint: THERE_ARE,
+      });
+    }
+  }
+  const faults = strings('inject', options.inject, 'WARPDRIVE_INJECT', 'for example kill:compress:3');
+  parseFaults(faults);
+  return { sva: options.sva ?? true, maxThreads: engines, spinMicroseconds, disabledEngines, faults };
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(value) && value > 0 && value <= 2 ** 30 && (value & (value - 1)) === 0;
+}
+
+/** A list from an option, or with commas from the environment. */
+function strings(name: string, given: unknown, variable: string, hint: string): string[] {
+  if (given !== undefined) {
+    if (Array.isArray(given) && given.every((item) => typeof item === 'string')) return given;
+    throw new ArgumentError(`${name} must be a list of strings`, { hint });
+  }
+  return (process.env[variable] ?? '')
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+}
+
+function wholeNumber(
+  name: string,
+  given: number | undefined,
+  variable: string,
+  fallback: number,
+  min: number,
+  max: number,
+): number {
+  const text = process.env[variable];
+  const source = given !== undefined ? name : variable;
+  const value = given ?? (text === undefined || text === '' ? fallback : Number(text));
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new ArgumentError(`${source} must be a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
