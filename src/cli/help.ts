@@ -13,6 +13,8 @@ commands:
   compress [FILES]     compress files, or standard input to standard output
   decompress [FILES]   decompress them
   devices [--json]     list devices and their engines
+  serve                share one accelerator between processes: the broker
+  clients [--json]     list the broker's clients
   bench SUITE          measure this machine
   demo                 show what it does here, in a few seconds
   help COMMAND         tell more about a command
@@ -69,6 +71,37 @@ ${EXIT_CODES}`,
 Lists each device with its queues and engines, and why an engine is absent.
 
 ${ENVIRONMENT}`,
+  serve: `usage: warpdrive serve [OPTIONS]
+
+Owns a software accelerator and gives every process that connects to its socket a device
+of its own. Runs until SIGTERM or SIGINT; SIGHUP reloads the file. Logs JSON lines to
+standard error. What the command line says goes before the file. See docs/broker.md.
+
+options:
+      --socket PATH    by default $XDG_RUNTIME_DIR/warpdrive.sock, else
+                       /run/warpdrive/warpdrive.sock
+      --config FILE    JSON: limits, who may connect, and all that is below
+      --check          print what would be in force, and do nothing else
+      --engines N      the most engine threads (as many as processors)
+      --max-clients N  the most connections at once (256)
+      --mode MODE      permissions of the socket (0660)
+      --drain-seconds N  how long stopping waits for what is in flight (10)
+      --log-level L    trace, debug, info, warning, error or fatal (info)
+      --allow-unsafe-unsealed-memory
+                       map memory that its owner can still shrink; doing so kills the broker
+  -h, --help           this text
+
+exit codes: 0 stopped by a signal, 1 error, 130 or 143 at once on a second signal
+`,
+  clients: `usage: warpdrive clients [--socket PATH] [--json]
+
+Lists the clients of a broker with what they hold: one's own, and for root all of them.
+
+options:
+      --socket PATH    the broker's socket; the default is that of serve
+      --json           all there is to know, for programs
+  -h, --help           this text
+`,
   bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 
 Measures this machine. Suites: latency, throughput, syscalls, memory, starvation, idle, all.

@@ -352,6 +352,24 @@ export class DeviceFunction {
     return this.#errorFd;
   }
 
+  /** Whether all that the client has published is completed. */
+  get idle(): boolean {
+    const { state } = this.#device;
+    return this.#blocks.every((block, queue) => {
+      if (block < 0) return true;
+      const at = state.queue(block);
+      if (state.words[at + QUEUE.isolated] !== 0) return true;
+      const word = Atomics.load(
+        this.#doorbells.words,
+        ((queue * DOORBELL.pageBytes) >> 2) + DOORBELL.tailWord,
+      );
+      const published = (word - state.words[at + QUEUE.token]!) | 0;
+      return (
+        published === Atomics.load(state.words, at + QUEUE.head) && state.words[at + QUEUE.inFlight] === 0
+      );
+    });
+  }
+
   /** The client is gone: everything it had is let go, once the engines have let go of it. */
   async close(): Promise<void> {
     if (this.#closed) return;

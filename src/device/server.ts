@@ -59,6 +59,7 @@ export class DeviceServer {
   readonly #connection: Connection;
   readonly #gone: () => void;
   #negotiated = false;
+  #ended = false;
   #work: Promise<void> = Promise.resolve();
 
   /**
@@ -75,10 +76,35 @@ export class DeviceServer {
         this.#connection.started();
         this.#work = this.#work.then(() => this.#handle(message)).then(() => this.#connection.finished());
       },
-      () => {
-        this.#work = this.#work.then(() => this.#release());
-      },
+      () => this.#end(),
     );
+  }
+
+  /** What the client has of the device. */
+  get served(): DeviceFunction {
+    return this.#function;
+  }
+
+  /** The client has agreed on a version. */
+  get negotiated(): boolean {
+    return this.#negotiated;
+  }
+
+  /** Receives by itself whatever comes, for as long as the client stays; it keeps the event loop alive. */
+  listen(): void {
+    this.#connection.listen();
+  }
+
+  /** Hangs up: what the client had is freed as if it had gone by itself. */
+  close(): void {
+    this.#connection.close();
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#work = this.#work.then(() => this.#release());
   }
 
   /** Receives and carries out what has come. */
@@ -94,7 +120,8 @@ export class DeviceServer {
   async #handle(message: Message): Promise<void> {
     const { id, command } = message;
     try {
-      if (message.isReply) return;
+      // What a client has asked for before it went is not worth waiting for.
+      if (message.isReply || this.#ended) return;
       const reply = await this.#carryOut(message);
       if (message.wantsReply)
         this.#connection.send(id, command, MESSAGE_TYPE.reply, 0, reply.body, reply.fds);
