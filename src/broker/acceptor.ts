@@ -32,14 +32,16 @@ export class Acceptor {
     try {
       for (let taken = 0; taken < MAX_PER_TURN; taken++) {
         const connection = acceptUnix(this.#fd);
-        if (connection < 0) break;
+        if (connection < 0) {
+          if (this.#troubled) logger.info('connections are accepted again');
+          this.#troubled = false;
+          break;
+        }
         this.#onConnection(connection);
       }
-      if (this.#troubled) logger.info('connections are accepted again');
-      this.#troubled = false;
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      // The socket stays readable: to watch it now would be to spin. Said once, until it is over.
+      // The socket stays readable: to watch it now would be to spin. Said once, until nobody waits any more.
       if (!this.#troubled) logger.error('connections cannot be accepted', { reason: error.message });
       this.#troubled = true;
       this.#rest();
