@@ -29,16 +29,19 @@ export class Acceptor {
   }
 
   #accept(): void {
+    if (!this.#watch) return;
     try {
       for (let taken = 0; taken < MAX_PER_TURN; taken++) {
         const connection = acceptUnix(this.#fd);
         if (connection < 0) {
           if (this.#troubled) logger.info('connections are accepted again');
           this.#troubled = false;
-          break;
+          return;
         }
         this.#onConnection(connection);
       }
+      // The last one may have been taken with none left to report, and the trouble be over.
+      if (this.#troubled) setImmediate(() => this.#accept());
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       // The socket stays readable: to watch it now would be to spin. Said once, until nobody waits any more.
