@@ -40,7 +40,7 @@ export class Acceptor {
         }
         this.#onConnection(connection);
       }
-      // The last one may have been taken with none left to report, and the trouble be over.
+      // As many as one turn takes may have been all there were.
       if (this.#troubled) setImmediate(() => this.#accept());
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
@@ -53,7 +53,11 @@ export class Acceptor {
 
   #rest(): void {
     this.stop();
-    this.#pause = setTimeout(() => this.start(), PAUSE_MS);
+    this.#pause = setTimeout(() => {
+      this.start();
+      // A look without being called: nobody may be left, and the trouble be over.
+      this.#accept();
+    }, PAUSE_MS);
   }
 
   /** Takes no more; those that wait already are left in the socket's queue. */
