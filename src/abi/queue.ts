@@ -70,7 +70,8 @@ export const STATUS_PAGE = {
   awakeWord: 32,
 } as const;
 
-export const DEVICE_STATE = { starting: 0, ready: 1, failed: 2, stopping: 3 } as const;
+/** While it is stopping, a device still completes what it was given; failed or stopped, it completes nothing more. */
+export const DEVICE_STATE = { starting: 0, ready: 1, failed: 2, stopping: 3, stopped: 4 } as const;
 
 export const OPCODE = { noop: 0, compress: 1, decompress: 2, streamOpen: 3, streamClose: 4 } as const;
 

@@ -25,6 +25,10 @@ export function listDevice(device: DriverDevice, openQueues: number, depth: numb
     engines: description.engines,
     algorithms: description.algorithms,
     levels: { min: 0, max: description.maxLevel },
-    flags: [device.sva ? 'sva' : 'mapped-memory', ...(description.streams ? ['streams'] : [])],
+    flags: [
+      device.sva ? 'sva' : 'mapped-memory',
+      ...(description.streams ? ['streams'] : []),
+      ...(description.unsafe ?? []).map((name) => `unsafe-${name}`),
+    ],
   };
 }

@@ -22,12 +22,14 @@ export class BrokenPipe extends Error {}
 
 /** What went wrong, as one line: the system's words for a system error, else the error's own message. */
 export function describe(error: unknown): string {
+  return error instanceof Failure ? firstLine(error.message) : systemMessage(error);
+}
+
+/** The system's words for a system error of Node's, else the error's own message. */
+export function systemMessage(error: unknown): string {
   const { errno } = error as NodeJS.ErrnoException;
-  if (errno !== undefined && !(error instanceof Failure)) {
-    const known = getSystemErrorMap().get(errno);
-    if (known) return known[1];
-  }
-  return firstLine(error instanceof Error ? error.message : String(error));
+  const known = errno === undefined ? undefined : getSystemErrorMap().get(errno);
+  return known ? known[1] : firstLine(error instanceof Error ? error.message : String(error));
 }
 
 function firstLine(text: string): string {

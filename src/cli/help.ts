@@ -14,6 +14,8 @@ commands:
   decompress [FILES]   decompress them
   devices [--json]     list devices and their engines
   inspect unix:PATH    show what a vfio-user device is, whoever wrote it
+  serve                share one accelerator between processes: the broker
+  clients [--json]     list the broker's clients
   bench SUITE          measure this machine
   demo                 show what it does here, in a few seconds
   help COMMAND         tell more about a command
@@ -78,6 +80,37 @@ the device is changed. A WarpDrive accelerator also tells its engines.
 
 exit codes: 0 done, 1 error, 3 no such socket, 4 nobody listens, 5 permission denied,
 6 not a vfio-user device, 7 no answer within 5 seconds
+`,
+  serve: `usage: warpdrive serve [OPTIONS]
+
+Owns a software accelerator and gives every process that connects to its socket a device
+of its own. Runs until SIGTERM or SIGINT; SIGHUP reloads the file. Logs JSON lines to
+standard error. What the command line says goes before the file. See docs/broker.md.
+
+options:
+      --socket PATH    by default $XDG_RUNTIME_DIR/warpdrive.sock, else
+                       /run/warpdrive/warpdrive.sock
+      --config FILE    JSON: limits, who may connect, and all that is below
+      --check          print what would be in force, and do nothing else
+      --engines N      the most engine threads (as many as processors)
+      --max-clients N  the most connections at once (256)
+      --mode MODE      permissions of the socket (0660)
+      --drain-seconds N  how long stopping waits for what is in flight (10)
+      --log-level L    trace, debug, info, warning, error or fatal (info)
+      --allow-unsafe-unsealed-memory
+                       map memory that its owner can still shrink; doing so kills the broker
+  -h, --help           this text
+
+exit codes: 0 stopped by a signal, 1 error, 130 or 143 at once on a second signal
+`,
+  clients: `usage: warpdrive clients [--socket PATH] [--json]
+
+Lists the clients of a broker with what they hold: one's own, and for root all of them.
+
+options:
+      --socket PATH    the broker's socket; the default is that of serve
+      --json           all there is to know, for programs
+  -h, --help           this text
 `,
   bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 

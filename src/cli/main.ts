@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { nearest } from '../nearest.js';
 import { describe, EXIT } from './failure.js';
-import { nearest } from './nearest.js';
 
 /** The command line `warpdrive`: finds the command, and loads nothing that another one needs. */
 
@@ -12,6 +12,8 @@ const COMMANDS: Record<string, Command> = {
   decompress: async (args) => (await import('./compress.js')).runCompress('decompress', args),
   devices: async (args) => (await import('./devices.js')).runDevices(args),
   inspect: async (args) => (await import('./inspect.js')).runInspect(args),
+  serve: async (args) => (await import('./serve.js')).runServe(args),
+  clients: async (args) => (await import('./clients.js')).runClients(args),
   bench: async (args) => (await import('./bench.js')).runBenchCommand(args),
   demo: async (args) => (await import('./demo.js')).runDemo(args),
   help: runHelp,

@@ -1,6 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { nearest } from '../nearest.js';
 import { Failure } from './failure.js';
-import { nearest } from './nearest.js';
 
 export type OptionTable = NonNullable<ParseArgsConfig['options']>;
 

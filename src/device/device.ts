@@ -27,6 +27,8 @@ export interface DeviceOptions {
   faults: string[];
   /** One word, set by the host process when it ends: engine threads then leave by themselves. */
   lifeline: SharedArrayBuffer;
+  /** Map memory of clients that can still shrink: unsafe, since a client that shrinks it ends this process. */
+  unsealedMemory?: boolean;
   /** A port to an engine thread that has been started already (engine-worker.ts, SpareThreadData). */
   spareThread?: MessagePort;
   /**
@@ -67,6 +69,8 @@ export interface DeviceDescription {
   maxLevel: number;
   streams: boolean;
   engines: EngineDescription[];
+  /** Guarantees that this device does not give, by name. */
+  unsafe?: string[];
 }
 
 /** The software accelerator: engine threads, and a function for each client. */
@@ -81,6 +85,7 @@ export class Device {
   /** Signals clients from the control thread. */
   readonly signaller: Signaller;
   readonly #shared: SharedOptions | undefined;
+  readonly unsealedMemory: boolean;
   readonly #registry: EngineRegistry;
   readonly #supervisor: Supervisor;
   readonly #functions = new Set<DeviceFunction>();
@@ -88,6 +93,8 @@ export class Device {
   readonly #freeSpaces: number[] = [];
   #generation = 0;
   failure: string | undefined;
+  /** Called once if the device fails. */
+  onFailure: ((reason: string) => void) | undefined;
 
   constructor(options: DeviceOptions) {
     const { shared } = options;
@@ -106,7 +113,9 @@ export class Device {
     const registry = new EngineRegistry(options.disabledEngines);
     this.#registry = registry;
     this.streamer = registry.streamer;
-    this.description = Buffer.from(JSON.stringify(describe(registry)));
+    this.unsealedMemory = options.unsealedMemory ?? false;
+    const unsafe = this.unsealedMemory ? { unsafe: ['unsealed-memory'] } : {};
+    this.description = Buffer.from(JSON.stringify({ ...describe(registry), ...unsafe }));
     this.statusFd = createMemfd('status', STATUS_PAGE.pageBytes);
     this.status = Mapping.shared(this.statusFd, 0, STATUS_PAGE.pageBytes, 'read-write');
     this.signaller = new Signaller(this.statusFd);
@@ -168,9 +177,14 @@ export class Device {
   createFunction(client: ClientOptions): DeviceFunction {
     const space = this.#freeSpaces.pop();
     if (space === undefined) throw new SystemError('device', ERRNO.EBUSY, 'the device has no more functions');
-    const made = new DeviceFunction(this, space, client);
-    this.#functions.add(made);
-    return made;
+    try {
+      const made = new DeviceFunction(this, space, client);
+      this.#functions.add(made);
+      return made;
+    } catch (error) {
+      this.#freeSpaces.push(space);
+      throw error;
+    }
   }
 
   /** A client is gone. */
@@ -240,6 +254,7 @@ export class Device {
       each.signalError();
     }
     void this.stopThreads();
+    this.onFailure?.(reason);
   }
 
   /** Stops every engine thread; resolves when the last has gone. */
@@ -250,6 +265,7 @@ export class Device {
   async stop(): Promise<void> {
     Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.stopping);
     for (const each of [...this.#functions]) await this.releaseFunction(each);
+    Atomics.store(this.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.stopped);
     await this.stopThreads();
     this.#supervisor.close();
     this.#registry.close();

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LIMITS } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
 import { ERRNO } from '../sys/libc.js';
-import { checkMappable } from '../sys/memfd.js';
+import { checkMappable, checkSize } from '../sys/memfd.js';
 import { MAX_MAPPING_BYTES, Mapping, PAGE_BYTES } from '../sys/memory.js';
 import type { DmaRegion } from '../transport/transport.js';
 import type { Account } from './account.js';
@@ -52,7 +52,8 @@ export class DmaRegions {
     }
     this.#check(region);
     try {
-      checkMappable(fd, offset, length);
+      const check = this.#device.unsealedMemory ? checkSize : checkMappable;
+      check(fd, offset, length);
     } catch (error) {
       throw new SystemError('DMA_MAP', ERRNO.EINVAL, (error as Error).message);
     }

@@ -127,6 +127,16 @@ export class DeviceFunction {
     words[at + SPACE.maxInFlightKib] = bounded(this.account.limit('inFlightBytes') / 1024);
   }
 
+  /** What engines count of the client's holdings, as far as accounts do not. */
+  held(): { sessions: number; inFlightBytes: number } {
+    const { words } = this.#device.state;
+    const at = this.#device.state.space(this.space);
+    return {
+      sessions: Atomics.load(words, at + SPACE.sessions),
+      inFlightBytes: Atomics.load(words, at + SPACE.inFlightKib) * 1024,
+    };
+  }
+
   /** What the client has been through since it came, and its open queues. */
   counters(): { total: Counters; queues: QueueListing[] } {
     const queues: QueueListing[] = [];
@@ -427,6 +437,24 @@ export class DeviceFunction {
   /** Tells the client that the device has failed. */
   signalError(): void {
     this.interrupts.signalError();
+  }
+
+  /** Whether all that the client has published is completed. */
+  get idle(): boolean {
+    const { state } = this.#device;
+    return this.#blocks.every((block, queue) => {
+      if (block < 0) return true;
+      const at = state.queue(block);
+      if (state.words[at + QUEUE.isolated] !== 0) return true;
+      const word = Atomics.load(
+        this.#doorbells.words,
+        ((queue * DOORBELL.pageBytes) >> 2) + DOORBELL.tailWord,
+      );
+      const published = (word - state.words[at + QUEUE.token]!) | 0;
+      return (
+        published === Atomics.load(state.words, at + QUEUE.head) && state.words[at + QUEUE.inFlight] === 0
+      );
+    });
   }
 
   /** The client is gone: everything it had is let go, once the engines have let go of it. */

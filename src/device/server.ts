@@ -22,7 +22,7 @@ import {
   WRITE_MULTI_DATA_BYTES,
   WRITE_MULTI_ENTRY,
 } from '../abi/vfio-user.js';
-import { MemoryError, SystemError } from '../errors.js';
+import { ClosedError, MemoryError, SystemError } from '../errors.js';
 import { closeFds, makeBlocking } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { PAGE_BYTES } from '../sys/memory.js';
@@ -61,6 +61,7 @@ export class DeviceServer {
   #agreement: Agreement | undefined;
   #twin: Connection | undefined;
   #dma: DmaChannel | undefined;
+  #ended = false;
   #work: Promise<void> = Promise.resolve();
 
   /**
@@ -82,17 +83,39 @@ export class DeviceServer {
         this.#work = this.#work.then(() => this.#handle(message)).then(() => this.#connection.finished());
       },
       (reason) => {
-        // Before the work that may be waiting for an answer.
-        this.#dma?.close(reason);
-        this.#twin?.close();
-        this.#work = this.#work.then(() => this.#release());
+        this.#end(reason);
       },
     );
   }
 
-  /** Receives by itself from now on, on a thread that nobody terminates. */
+  /** What the client has of the device. */
+  get served(): DeviceFunction {
+    return this.#function;
+  }
+
+  /** The client has agreed on a version. */
+  get negotiated(): boolean {
+    return this.#agreement !== undefined;
+  }
+
+  /** Receives by itself whatever comes, for as long as the client stays; it keeps the event loop alive. */
   listen(): void {
     this.#connection.listen();
+  }
+
+  /** Hangs up: what the client had is freed as if it had gone by itself. */
+  close(): void {
+    this.#connection.close();
+    this.#end(new ClosedError('the device hung up'));
+  }
+
+  #end(reason: Error): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    // Before the work that may be waiting for an answer.
+    this.#dma?.close(reason);
+    this.#twin?.close();
+    this.#work = this.#work.then(() => this.#release());
   }
 
   /** Receives and carries out what has come. */
@@ -114,6 +137,8 @@ export class DeviceServer {
   async #handle(message: Message): Promise<void> {
     const { id, command } = message;
     try {
+      // What a client has asked for before it went is not worth waiting for.
+      if (this.#ended) return;
       const { body, fds, owned } = await this.#carryOut(message);
       if (message.wantsReply) {
         this.#connection.send(id, command, MESSAGE_TYPE.reply, 0, body, fds, owned);

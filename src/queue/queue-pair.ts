@@ -131,7 +131,7 @@ export class QueuePair {
   /** Whether the device has given up; its last word in shared memory, so that even a spinning owner learns of it. */
   get failed(): boolean {
     const state = Atomics.load(this.#status, STATUS_PAGE.stateWord);
-    return state === DEVICE_STATE.failed || state === DEVICE_STATE.stopping;
+    return state === DEVICE_STATE.failed || state === DEVICE_STATE.stopped;
   }
 
   /** Engine threads that are awake. */

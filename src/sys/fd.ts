@@ -22,8 +22,9 @@ const pipe2 = bind<(ends: Int32Array, flags: number) => number>('int pipe2(void 
 const O_CLOEXEC = 0o2000000;
 const O_NONBLOCK = 0o4000;
 const POLLIN = 1;
-const F_DUPFD_CLOEXEC = 1030;
+const F_GETFL = 3;
 const F_SETFL = 4;
+const F_DUPFD_CLOEXEC = 1030;
 
 const SINK = new Uint8Array(4096);
 const closeNative = bind<(fd: number) => number>('int close(int fd)');
@@ -82,6 +83,12 @@ export function duplicateFd(fd: number): number {
 /** Lets calls on a socket wait: for one that is handed to another process, which expects nothing else. */
 export function makeBlocking(fd: number): void {
   if (fcntlInt(fd, F_SETFL, 0) !== 0) throw systemError('fcntl');
+}
+
+/** Makes reads, writes and accepts on a descriptor return at once; it holds for all who share the open file. */
+export function setNonBlocking(fd: number): void {
+  const flags = fcntlInt(fd, F_GETFL, 0);
+  if (flags < 0 || fcntlInt(fd, F_SETFL, flags | O_NONBLOCK) < 0) throw systemError('fcntl');
 }
 
 /**

@@ -47,6 +47,17 @@ export function getSeals(fd: number): number {
 }
 
 /**
+ * Refuses memory smaller than stated. Memory that can still shrink passes: whoever maps it trusts its owner.
+ * @throws ArgumentError with the reason.
+ */
+export function checkSize(fd: number, offset: number, length: number): void {
+  const { size } = fstatSync(fd);
+  if (!(offset >= 0 && length > 0 && offset + length <= size)) {
+    throw new ArgumentError(`the memory holds ${size} bytes, less than ${offset} + ${length}`);
+  }
+}
+
+/**
  * Refuses a descriptor that could end this process: memory that can still shrink kills whoever maps it with SIGBUS,
  * and so does memory smaller than stated.
  * @throws ArgumentError with the reason.
@@ -55,8 +66,5 @@ export function checkMappable(fd: number, offset: number, length: number): void 
   const seals = getSeals(fd);
   if (seals < 0) throw new ArgumentError('the descriptor is not a memfd, and so cannot be sealed');
   if ((seals & SEAL.shrink) === 0) throw new ArgumentError('the memory is not sealed against shrinking');
-  const { size } = fstatSync(fd);
-  if (!(offset >= 0 && length > 0 && offset + length <= size)) {
-    throw new ArgumentError(`the memory holds ${size} bytes, less than ${offset} + ${length}`);
-  }
+  checkSize(fd, offset, length);
 }

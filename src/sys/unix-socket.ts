@@ -20,17 +20,27 @@ const getsockopt = bind<
   (fd: number, level: number, name: number, value: Uint8Array, length: Uint32Array) => number
 >('int getsockopt(int fd, int level, int name, void *value, void *len)');
 
+const sendtoNative = bind<
+  (fd: number, data: Uint8Array, n: number, flags: number, address: Uint8Array, length: number) => number
+>('int64_t sendto(int fd, void *data, uint64_t n, int flags, void *addr, unsigned int len)');
+
 /** Values of <sys/socket.h>; the same on x64 and arm64. */
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SO_ACCEPTCONN = 30;
+const SO_PEERGROUPS = 59;
+const MSG_NOSIGNAL = 0x4000;
 /** struct sockaddr_un of <sys/un.h>: sa_family_t, then the path and its NUL. */
 const SUN_PATH_BYTES = 108;
 const BACKLOG = 1024;
+const GROUPS_ROOM = 64;
+/** NGROUPS_MAX of <linux/limits.h>. */
+const MAX_GROUPS = 65536;
 
 /** Who is at the other end of a UNIX socket (struct ucred of <sys/socket.h>), as the kernel recorded it at connect(2). */
 export interface PeerCredentials {
@@ -50,8 +60,8 @@ function socketAddress(path: string): Uint8Array {
   return address;
 }
 
-function newSocket(): number {
-  const fd = socketNative(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+function newSocket(type = SOCK_STREAM): number {
+  const fd = socketNative(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) throw systemError('socket', 'raise the limit on open files (ulimit -n)');
   return fd;
 }
@@ -131,4 +141,35 @@ export function peerCredentials(fd: number): PeerCredentials {
     throw systemError('getsockopt(SO_PEERCRED)');
   }
   return { pid: credentials[0]!, uid: credentials[1]! >>> 0, gid: credentials[2]! >>> 0 };
+}
+
+/** The supplementary groups of whoever connected, as the kernel recorded them at connect(2). */
+export function peerGroups(fd: number): number[] {
+  for (const room of [GROUPS_ROOM, MAX_GROUPS]) {
+    const groups = new Uint32Array(room);
+    const length = new Uint32Array([groups.byteLength]);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, new Uint8Array(groups.buffer), length) === 0) {
+      return [...groups.subarray(0, length[0]! / 4)];
+    }
+    if (errno() !== ERRNO.ERANGE) break;
+  }
+  throw systemError('getsockopt(SO_PEERGROUPS)');
+}
+
+/**
+ * Sends one datagram to a UNIX socket; a name that starts with "@" is an abstract one.
+ * @throws SystemError when nobody receives there.
+ */
+export function sendDatagram(path: string, data: Uint8Array): void {
+  const named = socketAddress(path);
+  const abstract = path.startsWith('@');
+  if (abstract) named[2] = 0;
+  const fd = newSocket(SOCK_DGRAM);
+  try {
+    // The length of an abstract name says where it ends; a path has its NUL.
+    const length = named.byteLength - (abstract ? 1 : 0);
+    if (sendtoNative(fd, data, data.byteLength, MSG_NOSIGNAL, named, length) < 0) throw systemError('sendto');
+  } finally {
+    closeFd(fd);
+  }
 }

@@ -1,0 +1,85 @@
+import { DEVICE_STATE, STATUS_PAGE } from '../abi/queue.js';
+import { Device } from '../device/device.js';
+import { engineThread, Lifeline } from '../device/lifeline.js';
+import { signalEventfd } from '../sys/fd.js';
+import type { BrokerConfig } from './config.js';
+import { moduleLogger } from './log.js';
+
+/** How long an exit waits for the engine threads; one that executes a request ends it first. */
+const LEAVE_MS = 2000;
+/** Queues and sessions of all clients together. */
+const MAX_QUEUES = 4096;
+const MAX_SESSIONS = 4095;
+/** How long an idle queue is polled. */
+const COOL_MS = 5;
+
+const logger = moduleLogger('device');
+
+/** The broker's software accelerator, with its engine threads, from its start to its end. */
+export class HostedDevice {
+  readonly device: Device;
+  readonly #lifeline: Lifeline;
+  #stopped = false;
+
+  private constructor(device: Device, lifeline: Lifeline) {
+    this.device = device;
+    this.#lifeline = lifeline;
+  }
+
+  /** Resolves when it is ready. `onFailure` is called once if it fails afterwards. */
+  static async start(
+    config: BrokerConfig,
+    maxClients: number,
+    onFailure: (reason: string) => void,
+  ): Promise<HostedDevice> {
+    const lifeline = new Lifeline(config.engines);
+    const device = new Device({
+      maxThreads: config.engines,
+      spinMicroseconds: config.spinMicroseconds,
+      disabledEngines: config.disableEngines,
+      faults: config.faults,
+      unsealedMemory: config.allowUnsafeUnsealedMemory,
+      lifeline: lifeline.buffer,
+      shared: {
+        maxClients,
+        maxQueues: MAX_QUEUES,
+        maxSessions: MAX_SESSIONS,
+        coolMs: COOL_MS,
+        onThreadDeath: (reason, thread) => {
+          logger.error('an engine thread died, and is replaced', { reason, thread });
+        },
+      },
+    });
+    const made = new HostedDevice(device, lifeline);
+    try {
+      await device.start();
+    } catch (error) {
+      await made.stop();
+      throw error;
+    }
+    device.onFailure = onFailure;
+    return made;
+  }
+
+  /** Tells every client, on the status page, that no new work is wanted. */
+  announceStop(): void {
+    Atomics.store(this.device.status.words, STATUS_PAGE.stateWord, DEVICE_STATE.stopping);
+  }
+
+  /** Stops the engine threads, once they have completed what they execute, and frees everything. */
+  async stop(): Promise<void> {
+    await this.device.stop();
+    this.#stopped = true;
+  }
+
+  /** The process exits now: lets the engine threads leave native code first (device/lifeline.ts). */
+  abandon(): void {
+    if (this.#stopped) return;
+    this.#lifeline.cut();
+    signalEventfd(this.device.wakeFd);
+    const end = performance.now() + LEAVE_MS;
+    for (let engine = 0; engine < this.#lifeline.engineThreads; engine++) {
+      this.#lifeline.waitFor(engineThread(engine), Math.max(0, end - performance.now()));
+    }
+  }
+}
