@@ -9,7 +9,6 @@ import {
   DMA_UNMAP_FLAG,
   IRQ_INFO,
   IRQ_SET,
-  IRQ_SET_FLAG,
   MAX_TRANSFER_BYTES,
   MESSAGE_FLAG,
   MESSAGE_TYPE,
@@ -34,6 +33,7 @@ import { DmaChannel } from './dma-channel.js';
 import type { ClientOptions, DeviceFunction } from './function.js';
 import type { Reply } from './replies.js';
 import * as replies from './replies.js';
+import { setIrqs } from './set-irqs.js';
 
 /** What counts against `setupsPerSecond`, beside writes to registers: doorbells do not. */
 const SETUP_COMMANDS: ReadonlySet<number> = new Set([
@@ -174,7 +174,8 @@ export class DeviceServer {
       case COMMAND.getIrqInfo:
         return replies.irqInfo(this.#function, need(body, IRQ_INFO.bytes));
       case COMMAND.setIrqs:
-        return this.#setIrqs(need(body, IRQ_SET.bytes), fds);
+        setIrqs(this.#function.interrupts, need(body, IRQ_SET.bytes), fds);
+        return replies.EMPTY;
       case COMMAND.regionRead:
         return this.#regionRead(need(body, REGION_ACCESS.bytes), agreement.transferBytes);
       case COMMAND.regionWrite:
@@ -242,53 +243,6 @@ export class DeviceServer {
     );
     this.#twin = twin;
     return theirs;
-  }
-
-  #setIrqs(request: Buffer, fds: number[]): Reply {
-    const flags = request.readUInt32LE(IRQ_SET.offset.flags);
-    const index = request.readUInt32LE(IRQ_SET.offset.index);
-    const start = request.readUInt32LE(IRQ_SET.offset.start);
-    const count = request.readUInt32LE(IRQ_SET.offset.count);
-    const { interrupts } = this.#function;
-    const data = flags & (IRQ_SET_FLAG.none | IRQ_SET_FLAG.bool | IRQ_SET_FLAG.eventfd);
-    if (data !== IRQ_SET_FLAG.eventfd && fds.length > 0)
-      throw failure(ERRNO.EINVAL, 'descriptors for nothing');
-    switch (flags & ~data) {
-      case IRQ_SET_FLAG.trigger:
-        break;
-      case IRQ_SET_FLAG.mask:
-      case IRQ_SET_FLAG.unmask:
-        if (data === 0) throw failure(ERRNO.EINVAL, 'what to mask is not said');
-        throw failure(ERRNO.EOPNOTSUPP, 'interrupts cannot be masked');
-      default:
-        throw failure(ERRNO.EINVAL, 'no such action on interrupts');
-    }
-    const total = interrupts.count(index);
-    if (start + count > total) throw failure(ERRNO.EINVAL, 'interrupts out of range');
-    const all = Array.from({ length: count }, (_, i) => start + i);
-    switch (data) {
-      case IRQ_SET_FLAG.eventfd:
-        // None at all takes the routes away.
-        if (fds.length !== count && fds.length !== 0)
-          throw failure(ERRNO.EINVAL, 'one eventfd per interrupt');
-        interrupts.route(index, start, count, fds);
-        break;
-      case IRQ_SET_FLAG.none:
-        if (start === 0 && count === 0) interrupts.route(index, 0, total, []);
-        else interrupts.trigger(index, all);
-        break;
-      case IRQ_SET_FLAG.bool: {
-        const bools = need(request, IRQ_SET.bytes + count).subarray(IRQ_SET.bytes);
-        interrupts.trigger(
-          index,
-          all.filter((_, i) => bools[i] !== 0),
-        );
-        break;
-      }
-      default:
-        throw failure(ERRNO.EINVAL, 'one kind of data at a time');
-    }
-    return replies.EMPTY;
   }
 
   #regionRead(request: Buffer, transferBytes: number): Reply {
