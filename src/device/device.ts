@@ -51,6 +51,10 @@ export interface SharedOptions {
   onThreadDeath?: (reason: string, thread: number) => void;
 }
 
+/** A shared device whose engine threads die more often than this, in this time, fails. */
+const MAX_DEATHS = 5;
+const DEATH_WINDOW_MS = 60_000;
+
 /** One engine as the device describes it to clients. */
 export interface EngineDescription {
   name: string;
@@ -92,6 +96,8 @@ export class Device {
   readonly #freeBlocks: number[] = [];
   readonly #freeSpaces: number[] = [];
   #generation = 0;
+  /** When engine threads died lately. */
+  #deaths: number[] = [];
   failure: string | undefined;
   /** Called once if the device fails. */
   onFailure: ((reason: string) => void) | undefined;
@@ -147,7 +153,9 @@ export class Device {
   }
 
   #threadDied(reason: string, thread: number): boolean {
-    if (!this.#shared) {
+    const now = performance.now();
+    this.#deaths = [...this.#deaths.filter((at) => now - at < DEATH_WINDOW_MS), now];
+    if (!this.#shared || this.#deaths.length > MAX_DEATHS) {
       this.#fail(`an engine thread died: ${reason}`);
       return false;
     }

@@ -11,9 +11,6 @@ import { type DeviceState, HEADER, THREAD, THREAD_AWAY } from './state.js';
 const THREAD_IDLE_MS = 2000;
 /** How long a thread may take to leave by itself before it is terminated. */
 const STOP_MS = 30_000;
-/** After so many deaths a successor is started only after a pause. */
-const QUICK_DEATHS = 3;
-const RESTART_MS = 1000;
 
 export interface SupervisorOptions {
   state: DeviceState;
@@ -78,8 +75,8 @@ export class Supervisor {
       spinMicroseconds,
       coolMs,
       disabledEngines,
-      // Faults are for the first threads: a successor that met the same ones would never get anywhere.
-      faults: this.#deaths === 0 ? faults : [],
+      // Faults of one request have been met by then; those of every request are met again.
+      faults: this.#deaths === 0 ? faults : faults.filter((rule) => !/:\d+$/.test(rule)),
       idleMs: THREAD_IDLE_MS,
       lifeline,
     };
@@ -117,13 +114,8 @@ export class Supervisor {
     this.#deaths++;
     if (!this.#options.onDeath(reason, thread)) return;
     Atomics.store(this.#options.state.words, HEADER.spawnPending, 0);
-    // One that cannot even start is another death, after a pause.
-    setTimeout(
-      () => {
-        if (!this.#stopped && this.#threads.size === 0) this.#spawn().catch(() => {});
-      },
-      this.#deaths > QUICK_DEATHS ? RESTART_MS : 0,
-    ).unref();
+    // One that cannot even start is another death.
+    if (!this.#stopped && this.#threads.size === 0) this.#spawn().catch(() => {});
   }
 
   /** Stops every thread; resolves when the last has gone. */

@@ -262,13 +262,14 @@ class WvaDevice implements DriverDevice {
     try {
       await this.#parts.transport.dmaMap({ fd, offset: 0, iova, length, writable: true });
     } catch (error) {
-      if (error instanceof SystemError && (error.errno === ERRNO.ENOSPC || error.errno === ERRNO.EDQUOT)) {
-        throw new MemoryError(`${this.name} cannot map ${length} more bytes`, {
-          hint: 'release queues or buffers first, or open with a smaller memoryBytes',
-          cause: error,
-        });
+      if (!(error instanceof SystemError)) throw error;
+      const hint = 'release queues or buffers first, or open with a smaller memoryBytes';
+      if (error.errno === ERRNO.ENOSPC) {
+        throw new MemoryError(`${this.name} cannot map more regions of memory`, { hint, cause: error });
       }
-      throw error;
+      if (error.errno !== ERRNO.EDQUOT) throw error;
+      const message = `${this.name} lets this client, or its user, map no ${length} bytes more`;
+      throw new SystemError('DMA_MAP', error.errno, message, { hint, device: this.name, cause: error });
     }
   }
 
