@@ -67,13 +67,22 @@ const memory = new URL('../../src/sys/memory.js', import.meta.url).href;
  * Runs a module in a process of its own. `library` and `memory` in it are the URLs of the library and of sys/memory.
  * A child that hangs is killed, and shows it by its signal.
  */
-export function runChild(source: string, nodeArguments: string[] = []): Promise<ChildOutcome> {
+export function runChild(
+  source: string,
+  nodeArguments: string[] = [],
+  env: Record<string, string> = {},
+): Promise<ChildOutcome> {
   const head = `const library = ${JSON.stringify(library)}; const memory = ${JSON.stringify(memory)};`;
   const { promise, settle } = deferred<ChildOutcome>();
   const child = spawn(
     process.execPath,
     [...nodeArguments, '--input-type=module', '--eval', `${head}\n${source}`],
-    { stdio: ['ignore', 'pipe', 'pipe'], timeout: 40_000, killSignal: 'SIGKILL' },
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: 40_000,
+      killSignal: 'SIGKILL',
+      env: { ...process.env, ...env },
+    },
   );
   let stdout = '';
   let stderr = '';
