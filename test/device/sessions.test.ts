@@ -176,8 +176,8 @@ describe('sessions', () => {
     for (const number of kept) assert.equal(await close(myQueue, number), 'badSession');
     for (let i = 0; i < LIMITS.maxSessions; i++) await open(myQueue);
     await mineDevice.close();
-    theirMemory.mapping.unmap();
-    memory.mapping.unmap();
+    await theirMemory.free();
+    await memory.free();
     await local.stop();
   });
 });

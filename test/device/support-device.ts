@@ -184,7 +184,7 @@ export class TestDevice {
     closeFds(this.#wake);
     await this.driver.close();
     await this.#end();
-    for (const memory of this.#memories) memory.mapping.unmap();
+    for (const memory of this.#memories) await memory.free();
   }
 }
 

@@ -103,7 +103,7 @@ describe('engine threads', () => {
     const stillRunning = !slow.ready;
     await next(slow);
     await driver.close();
-    memory.mapping.unmap();
+    await memory.free();
     assert.ok(stillRunning, 'the short one came first');
   });
 
