@@ -79,7 +79,7 @@ export function runChild(
     [...nodeArguments, '--input-type=module', '--eval', `${head}\n${source}`],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 40_000,
+      timeout: 120_000,
       killSignal: 'SIGKILL',
       env: { ...process.env, ...env },
     },
