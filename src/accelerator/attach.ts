@@ -11,6 +11,13 @@ import { VfioUserTransport } from '../transport/vfio-user/client.js';
 /** How long a broker may take for one answer; the longest waits until an engine has let go of memory. */
 const ANSWER_MS = 30_000;
 
+/** Why a broker refuses (docs/broker.md, "What clients see"). */
+const REFUSALS: Record<number, string> = {
+  [ERRNO.EACCES]: 'neither its user nor a group of it is on the lists of the broker',
+  [ERRNO.EDQUOT]: 'its user has all the clients that it may have',
+  [ERRNO.EBUSY]: 'the broker has all the clients that it can have',
+};
+
 /** A device with its driver, reached one way or the other. */
 export interface Attachment {
   device: DriverDevice;
@@ -40,7 +47,7 @@ export async function attachBroker(path: string): Promise<Attachment> {
   const name = `unix:${path}`;
   const socket = connect(path, name);
   try {
-    const transport = await VfioUserTransport.connect(socket, name, undefined, ANSWER_MS);
+    const transport = await negotiate(socket, name, path);
     try {
       return { device: await openDriver(transport), end: async () => {} };
     } catch (error) {
@@ -61,6 +68,17 @@ export async function attachBroker(path: string): Promise<Attachment> {
       });
     }
     throw error;
+  }
+}
+
+/** @throws DeviceLostError where the broker lets nobody in, or not this process */
+async function negotiate(socket: number, name: string, path: string): Promise<VfioUserTransport> {
+  try {
+    return await VfioUserTransport.connect(socket, name, undefined, ANSWER_MS);
+  } catch (cause) {
+    if (!(cause instanceof SystemError)) throw cause;
+    const hint = REFUSALS[cause.errno] ?? 'its log says more';
+    throw new DeviceLostError(`the broker at ${path} lets this process have no device`, { hint, cause });
   }
 }
 

@@ -4,6 +4,8 @@ import { yieldProcessor } from '../sys/thread.js';
 
 /** How long completions may stay away before the waiter stops polling. */
 const POLL_MS = 0.1;
+/** How long completions may stay away before other threads get the processor between two turns. */
+const YIELD_MS = 0.03;
 /** Polls in a microtask: about as long as the device takes for a request without work. */
 const EAGER_POLLS = 150;
 /** Requests settled from microtasks before the event loop gets its turn. */
@@ -90,7 +92,8 @@ export class Waiter {
         return;
       }
     }
-    if (count === 0) yieldProcessor();
+    // What is polled for may be waiting for this very processor; a short request is not.
+    if (count === 0 && now - this.#lastProgress > YIELD_MS) yieldProcessor();
     this.#scheduled = true;
     setImmediate(this.#onTurn);
   }

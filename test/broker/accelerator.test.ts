@@ -111,6 +111,27 @@ describe('an accelerator in a broker', () => {
     await broker.kill();
     await fails(open(`unix:${broker.socket}`), DeviceLostError, 'DEVICE_LOST', /no broker answers/);
   });
+
+  test('that lets this process in no more says why; found by itself, it is passed over', async (t) => {
+    const folder = (await Broker.start(t)).folder;
+    const limits = { user: { clients: 1 } };
+    const broker = await Broker.start(t, [], { socket: join(folder, 'warpdrive.sock'), config: { limits } });
+    await opened(t, broker);
+    await fails(
+      open(`unix:${broker.socket}`),
+      DeviceLostError,
+      'DEVICE_LOST',
+      /all the clients that it may have/,
+    );
+    const source = `
+      const { open } = await import(library);
+      const acc = await open();
+      console.log(acc.devices()[0].name);
+      await acc.close();
+    `;
+    const { stdout, stderr } = await runChild(source, [], { XDG_RUNTIME_DIR: folder });
+    assert.equal(stdout.trim(), 'embedded', stderr);
+  });
 });
 
 describe('a broker that goes away', () => {
