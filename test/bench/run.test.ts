@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { describe, it, type TestContext } from 'node:test';
 import type { Row, SuiteReport } from '../../bench/report.js';
 import { runBench } from '../../bench/run.js';
@@ -31,6 +33,11 @@ function checkRow(row: Row, name: string, unit: string, baseline: string): void 
   assert.ok(row.samples.value.includes(row.value!));
   assert.ok(row.samples.baseline.includes(row.baseline.value!));
   assert.equal(typeof row.met, 'boolean');
+}
+
+/** What brokers of a bench have left. */
+function benchFolders(): string[] {
+  return readdirSync(tmpdir()).filter((name) => name.startsWith('warpdrive-bench-'));
 }
 
 describe('bench', () => {
@@ -82,6 +89,27 @@ describe('bench', () => {
     checkRow(rows[1]!, 'gunzip-64k-8', 'MB/s', 'zlib.gunzip');
   });
 
+  it('shares a device between processes of its own, and leaves nothing behind', async (t) => {
+    const left = benchFolders();
+    const rows = 'noop-sync,aggregate-8,fair-flood-p99,setup';
+    const { code, out, errors } = await run(t, 'broker', '--json', '--quick', '--rows', rows);
+    assert.equal(code, 0, errors);
+    const report = JSON.parse(out) as SuiteReport;
+    const [sync, aggregate, flood, setup] = report.rows;
+    assert.equal(report.rows.length, 4);
+    checkRow(sync!, 'noop-sync', 'ns p50', 'raw-pingpong-2-processes');
+    checkRow(aggregate!, 'aggregate-8', 'MB/s', '1-client');
+    checkRow(flood!, 'fair-flood-p99', 'x', 'equal-8th-client');
+    checkRow(setup!, 'setup', 'ms', 'embedded');
+    assert.deepEqual(benchFolders(), left);
+  });
+
+  it('states a row without a target, and does not judge it', async (t) => {
+    const { code, out } = await run(t, 'broker', '--quick', '--rows', 'zero-copy-gzip');
+    assert.equal(code, 0);
+    assert.match(out, /zero-copy-gzip +[\d,.]+ +MB\/s +[\d,.]+ +ordinary-buffers +[\d,.]+ +- +stated /);
+  });
+
   it('prints a table with targets for people', async (t) => {
     const { code, out } = await run(t, 'latency', '--quick', '--rows', 'noop-await');
     assert.equal(code, 0);
@@ -106,6 +134,7 @@ describe('bench', () => {
       'starvation',
       'idle',
       'alloc',
+      'broker',
       'all',
     ];
     assert.ok(errors.includes(`suites: ${suites.join(', ')}`));
