@@ -8,7 +8,7 @@ import { PINGPONG, PINGPONG_STOP } from './pingpong-worker.js';
 const CLOCK_NOTE =
   'each request is timed by itself; two readings of the clock (about 70 ns) are in both figures';
 /** A round of what spins takes this many requests. */
-const SPINS = { full: 200_000, quick: 20_000 };
+export const SPINS = { full: 200_000, quick: 20_000 };
 
 export const latency: Suite = {
   name: 'latency',
@@ -20,7 +20,9 @@ export const latency: Suite = {
       baseline: 'raw-pingpong',
       target: { of: 'ratio', atLeast: 1 / 1.6 },
       run: (budget) =>
-        spinning(budget, timeNoopSync, ['the target is a value of at most 1.6 times the baseline']),
+        spinning(budget, (accelerator, _queue, times) => timeNoopSync(accelerator, times), [
+          'the target is a value of at most 1.6 times the baseline',
+        ]),
     },
     {
       name: 'noop-sync-raw',
@@ -89,7 +91,8 @@ function openGate(words: Int32Array, value: number): void {
   Atomics.notify(words, PINGPONG.gate);
 }
 
-function timePingPong(words: Int32Array, times: Float64Array): void {
+/** Times a round of the raw ping-pong against whoever answers at the other end. */
+export function timePingPong(words: Int32Array, times: Float64Array): void {
   // The first answers come late: the other thread has to wake up. A median does not see them.
   for (let index = 0; index < times.length; index++) {
     const value = index + 1;
@@ -100,7 +103,8 @@ function timePingPong(words: Int32Array, times: Float64Array): void {
   }
 }
 
-function timeNoopSync(accelerator: Accelerator, _queue: AcceleratorQueue, times: Float64Array): void {
+/** Times spinning requests. */
+export function timeNoopSync(accelerator: Accelerator, times: Float64Array): void {
   for (let index = 0; index < times.length; index++) {
     const started = performance.now();
     accelerator.noopSync();

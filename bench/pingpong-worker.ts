@@ -10,7 +10,8 @@ export const PINGPONG = { bytes: 4096, ping: 0, pong: 64, gate: 128 } as const;
 /** Ends a round; it is answered, too. */
 export const PINGPONG_STOP = -1;
 
-function answer(words: Int32Array): void {
+/** Answers until the round is over. */
+export function answer(words: Int32Array): void {
   let last = 0;
   while (last !== PINGPONG_STOP) {
     const value = Atomics.load(words, PINGPONG.ping);

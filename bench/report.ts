@@ -1,7 +1,7 @@
 import { cpus, release } from 'node:os';
 import { EngineRegistry } from '../src/device/engines/registry.js';
 
-/** How a result is judged: its ratio or its value against a bound. */
+/** How a result is judged: its ratio or its value against a bound; without one it is stated, and not judged. */
 export interface Target {
   of: 'ratio' | 'value';
   atLeast?: number;
@@ -63,12 +63,17 @@ export function describeMachine(): Machine {
   };
 }
 
-/** Whether a result is within its target; null when there is no result. */
+/** Whether a result is within its target; null when there is no result, or no target. */
 export function isMet(target: Target, value: number | null, ratio: number | null): boolean | null {
+  if (!isBounded(target)) return null;
   // A value of zero, of which less is better, leaves no ratio, and is as good as can be.
   const judged = target.of === 'value' ? value : value === 0 ? Number.POSITIVE_INFINITY : ratio;
   if (judged === null) return null;
   return judged >= (target.atLeast ?? Number.NEGATIVE_INFINITY) && judged <= (target.atMost ?? judged);
+}
+
+function isBounded(target: Target): boolean {
+  return target.atLeast !== undefined || target.atMost !== undefined;
 }
 
 /** A table of one suite, for people. */
@@ -89,7 +94,7 @@ export function formatReport(report: SuiteReport): string {
       row.baseline.name,
       formatNumber(row.ratio),
       formatTarget(row.target),
-      row.skipped ? 'SKIPPED' : row.met ? 'met' : 'MISSED',
+      judgement(row),
       row.othersLoad.toFixed(2),
     ]),
   ];
@@ -109,7 +114,14 @@ export function formatReport(report: SuiteReport): string {
   return `${lines.join('\n')}\n\n`;
 }
 
+function judgement(row: Row): string {
+  if (row.skipped) return 'SKIPPED';
+  if (!isBounded(row.target)) return 'stated';
+  return row.met ? 'met' : 'MISSED';
+}
+
 function formatTarget(target: Target): string {
+  if (!isBounded(target)) return '-';
   const bounds = [
     ...(target.atLeast === undefined ? [] : [`>= ${formatNumber(target.atLeast)}`]),
     ...(target.atMost === undefined ? [] : [`<= ${formatNumber(target.atMost)}`]),

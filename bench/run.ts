@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { alloc } from './alloc.js';
+import { broker } from './broker.js';
 import { cli } from './cli.js';
 import { idle } from './idle.js';
 import { latency } from './latency.js';
@@ -10,7 +11,7 @@ import { starvation } from './starvation.js';
 import { syscalls } from './syscalls.js';
 import { throughputSuite } from './throughput.js';
 
-const SUITES: Suite[] = [latency, throughputSuite, cli, syscalls, memory, starvation, idle, alloc];
+const SUITES: Suite[] = [latency, throughputSuite, cli, syscalls, memory, starvation, idle, alloc, broker];
 
 const USAGE = `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 suites: ${SUITES.map((suite) => suite.name).join(', ')}, all

@@ -114,7 +114,8 @@ options:
 `,
   bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 
-Measures this machine. Suites: latency, throughput, syscalls, memory, starvation, idle, all.
+Measures this machine. Suites: latency, throughput, cli, syscalls, memory, starvation, idle,
+alloc, broker, all.
 
 ${ENVIRONMENT}`,
   demo: `usage: warpdrive demo

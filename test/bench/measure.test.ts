@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { jainIndex } from '../../bench/broker-task.js';
 import { compare, median, type RowPlan, runRow, throughput } from '../../bench/measure.js';
 import { isMet } from '../../bench/report.js';
 
@@ -34,6 +35,16 @@ describe('measuring', () => {
     assert.equal(isMet({ of: 'value', atMost: 0 }, 0, null), true);
     assert.equal(isMet({ of: 'value', atMost: 0 }, 0.1, 100), false);
     assert.equal(isMet({ of: 'ratio', atLeast: 10 }, 0, null), true);
+  });
+
+  it('judges nothing without a bound', () => {
+    assert.equal(isMet({ of: 'ratio' }, 5, 0.5), null);
+  });
+
+  it("knows Jain's index", () => {
+    assert.equal(jainIndex([2, 2, 2, 2]), 1);
+    assert.equal(jainIndex([3, 0, 0]), 1 / 3);
+    assert.equal(jainIndex([0, 0]), 0);
   });
 
   it('warms up, then runs both sides in turns', async () => {

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import type { Row, SuiteReport } from '../../bench/report.js';
 import { runBench } from '../../bench/run.js';
@@ -31,6 +34,19 @@ function checkRow(row: Row, name: string, unit: string, baseline: string): void 
   assert.ok(row.samples.value.includes(row.value!));
   assert.ok(row.samples.baseline.includes(row.baseline.value!));
   assert.equal(typeof row.met, 'boolean');
+}
+
+/** A folder for temporary files that nobody else uses. */
+function ownTemporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'warpdrive-bench-test-'));
+  const before = process.env['TMPDIR'];
+  process.env['TMPDIR'] = folder;
+  t.after(() => {
+    if (before === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = before;
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return folder;
 }
 
 describe('bench', () => {
@@ -82,6 +98,25 @@ describe('bench', () => {
     checkRow(rows[1]!, 'gunzip-64k-8', 'MB/s', 'zlib.gunzip');
   });
 
+  it('shares a device between processes of its own, and leaves nothing behind', async (t) => {
+    const folder = ownTemporaryFolder(t);
+    const rows = 'noop-sync,fair-flood-p99';
+    const { code, out, errors } = await run(t, 'broker', '--json', '--quick', '--rows', rows);
+    assert.equal(code, 0, errors);
+    const report = JSON.parse(out) as SuiteReport;
+    const [sync, flood] = report.rows;
+    assert.equal(report.rows.length, 2);
+    checkRow(sync!, 'noop-sync', 'ns p50', 'raw-pingpong-2-processes');
+    checkRow(flood!, 'fair-flood-p99', 'x', 'equal-8th-client');
+    assert.deepEqual(readdirSync(folder), []);
+  });
+
+  it('states a row without a target, and does not judge it', async (t) => {
+    const { code, out } = await run(t, 'broker', '--quick', '--rows', 'zero-copy-gzip');
+    assert.equal(code, 0);
+    assert.match(out, /zero-copy-gzip +[\d,.]+ +MB\/s +[\d,.]+ +ordinary-buffers +[\d,.]+ +- +stated /);
+  });
+
   it('prints a table with targets for people', async (t) => {
     const { code, out } = await run(t, 'latency', '--quick', '--rows', 'noop-await');
     assert.equal(code, 0);
@@ -106,6 +141,7 @@ describe('bench', () => {
       'starvation',
       'idle',
       'alloc',
+      'broker',
       'all',
     ];
     assert.ok(errors.includes(`suites: ${suites.join(', ')}`));
