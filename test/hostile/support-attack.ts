@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { json } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
-import { DEVICE_REGISTERS, REGION } from '../../src/abi/registers.js';
-import { wva } from '../../src/driver/wva/wva.js';
+import type { BrokerReport } from '../../src/broker/info.js';
 import { Broker, type BrokerOptions, noop, until } from '../broker/support-broker.js';
 import { HonestClient } from './support-honest.js';
 
@@ -56,18 +57,24 @@ export function footprint(pid: number): Footprint {
   };
 }
 
+/** What a broker says of itself. */
+async function report(broker: Broker): Promise<BrokerReport> {
+  return (await json(connect(`${broker.socket}.info`))) as BrokerReport;
+}
+
 /** A broker in a process of its own that is attacked, and an honest client that must not notice. */
 export class Attack {
   readonly broker: Broker;
   readonly honest: HonestClient;
   readonly #pid: number;
-  readonly #before: Footprint;
+  /** By the number of engine threads: those that idle go, and come again. */
+  readonly #before: ReadonlyMap<number, Footprint>;
 
-  private constructor(broker: Broker, honest: HonestClient) {
+  private constructor(broker: Broker, honest: HonestClient, before: ReadonlyMap<number, Footprint>) {
     this.broker = broker;
     this.honest = honest;
     this.#pid = broker.pid;
-    this.#before = footprint(this.#pid);
+    this.#before = before;
     honest.start();
   }
 
@@ -85,22 +92,24 @@ export class Attack {
       env: SMALL_HEAP,
       ...options,
     });
-    const transport = await broker.connect();
-    const device = await wva.open(transport);
-    const honest = await HonestClient.open(device);
+    const honest = await HonestClient.open(await broker.device());
     t.after(() => honest.end());
-    // Whatever is made once is made before anything is counted: both engine threads, and what a client that goes leaves.
-    const busy = await HonestClient.open(await broker.device());
-    await until(async () => {
-      await busy.burst();
-      const registers = await transport.readRegion(REGION.registers, 0, DEVICE_REGISTERS.bytes);
-      return registers.readUInt32LE(DEVICE_REGISTERS.offset.threads) === ENGINES;
-    }, 'all engine threads run');
-    const { fds } = footprint(broker.pid);
-    await busy.end();
-    await until(() => footprint(broker.pid).fds < fds, 'the client that warmed it up is gone');
+    // Whatever is made once is made before anything is counted; and by how many engine threads there are, it is.
+    const other = await HonestClient.open(await broker.device());
+    await other.round();
     await honest.round();
-    return new Attack(broker, honest);
+    await other.end();
+    await until(async () => (await report(broker)).clientCount === 1, 'the other client is gone');
+    const before = new Map<number, Footprint>();
+    await until(async () => (await report(broker)).device.threads === 1, 'one engine thread is left');
+    before.set(1, footprint(broker.pid));
+    await until(async () => {
+      await honest.burst();
+      return (await report(broker)).device.threads === ENGINES;
+    }, 'all engine threads run');
+    await honest.round();
+    before.set(ENGINES, footprint(broker.pid));
+    return new Attack(broker, honest, before);
   }
 
   /** Waits until the honest client has had so much more done. */
@@ -129,13 +138,17 @@ export class Attack {
   }
 
   async #isAsBefore(): Promise<void> {
-    const before = this.#before;
-    let after = before;
-    const isBack = (): boolean => {
+    let before: Footprint | undefined;
+    let after: Footprint | undefined;
+    const isBack = async (): Promise<boolean> => {
+      const { clientCount, device } = await report(this.broker);
+      before = this.#before.get(device.threads);
       after = footprint(this.#pid);
       return (
+        clientCount === 1 &&
+        before !== undefined &&
         after.fds === before.fds &&
-        after.threads <= before.threads &&
+        after.threads === before.threads &&
         after.shared === before.shared &&
         after.mappings <= before.mappings + HEAP_MAPPINGS &&
         after.residentMib <= before.residentMib + HEAP_MIB
@@ -143,9 +156,10 @@ export class Attack {
     };
     try {
       await until(isBack, 'the broker holds what it held before');
-    } catch {
-      assert.fail(`before ${JSON.stringify(before)}, after ${JSON.stringify(after)}`);
+    } finally {
+      console.log(
+        `${this.honest.rounds} honest rounds; ${JSON.stringify(before)} -> ${JSON.stringify(after)}`,
+      );
     }
-    console.log(`${this.honest.rounds} honest rounds; ${JSON.stringify(before)} -> ${JSON.stringify(after)}`);
   }
 }
