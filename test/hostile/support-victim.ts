@@ -11,7 +11,7 @@ import { HostileDevice, type HostileQueue } from './support-hostile-queue.js';
  */
 
 const [socket, count] = process.argv.slice(2);
-const DEPTH = 16;
+const DEPTH = 8;
 const BYTES = 1 << 12;
 const TEXT = sampleText(BYTES);
 
@@ -43,10 +43,9 @@ async function live(): Promise<() => void> {
   };
 }
 
-const lives: (() => void)[] = [];
-for (let made = 0; made < Number(count); made++) lives.push(await live());
+const lives = await Promise.all(Array.from({ length: Number(count) }, live));
 writeSync(1, 'all');
 for (;;) {
   for (const each of lives) each();
-  await new Promise((resolve) => setTimeout(resolve, 1));
+  await new Promise((resolve) => setTimeout(resolve, 5));
 }
