@@ -8,9 +8,7 @@ import { Child } from './support-child.js';
 
 /** Connections that are to die with their process, in work or while they are being set up. */
 const KILLED_CONNECTIONS = 1000;
-const CONNECTIONS = 25;
-/** Processes at a time. */
-const WIDTH = 2;
+const CONNECTIONS = 50;
 const APPLICATIONS = 6;
 /** After it was heard of, a process lives so many milliseconds more at most. */
 const MAX_LIFE_MS = 30;
@@ -20,23 +18,20 @@ describe('clients that are killed', () => {
     const seed = recordedSeed();
     const random = randomNumbers(seed);
     const attack = await Attack.start(t);
-    const width = Math.min(CONNECTIONS, Math.floor(attack.room / WIDTH));
+    const width = Math.min(CONNECTIONS, attack.room);
     let killed = 0;
     let processes = 0;
-    /** One process after the other, each killed somewhere between its first connection and its work with all of them. */
-    const killOn = async (): Promise<void> => {
-      while (killed < KILLED_CONNECTIONS) {
-        const child = new Child(t, 'support-victim', attack.broker.socket, width);
-        const early = random() % 3 === 0;
-        await child.says(early ? 'c'.repeat(1 + (random() % width)) : 'all');
-        await sleep(random() % MAX_LIFE_MS);
-        await child.kill();
-        killed += child.said.replace('all', '').length;
-        processes++;
-        attack.honest.check();
-      }
-    };
-    await Promise.all(Array.from({ length: WIDTH }, killOn));
+    // One process after the other, each killed somewhere between its first connection and its work with all of them.
+    while (killed < KILLED_CONNECTIONS) {
+      const child = new Child(t, 'support-victim', attack.broker.socket, width);
+      const early = random() % 3 === 0;
+      await child.says(early ? 'c'.repeat(1 + (random() % width)) : 'all');
+      await sleep(random() % MAX_LIFE_MS);
+      await child.kill();
+      killed += child.said.replace('all', '').length;
+      processes++;
+      attack.honest.check();
+    }
     console.log(`${processes} processes with ${killed} connections were killed`);
     await attack.survived();
   });
