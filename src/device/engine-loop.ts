@@ -104,6 +104,11 @@ export class EngineLoop implements TurnHost {
     return this.#list.version;
   }
 
+  /** Whether the last sleep ended with rings that `run` has yet to act upon. */
+  get rung(): boolean {
+    return this.#rings > 0;
+  }
+
   /** Sleeps until a ring or a signal, or for `timeoutMs`; true if something came. */
   sleep(timeoutMs: number): boolean {
     this.#rings = this.#events.wait(this.#sleepSet, timeoutMs);
@@ -297,7 +302,8 @@ export class EngineLoop implements TurnHost {
       const blocks = this.#state.space(tag) + SPACE.blocks;
       for (let slot = 0; slot < SPACE_BLOCKS; slot++) {
         const block = Atomics.load(words, blocks + slot) - 1;
-        if (block >= 0 && !this.#state.isHot(block)) this.#warm(block);
+        // Also one that looks hot: another thread may be cooling it just now, and have looked at its doorbell already.
+        if (block >= 0) this.#warm(block);
       }
     }
   }

@@ -91,6 +91,8 @@ while (!leaving()) {
   }
   countSleeper(-1);
 }
+// A client's ring is told to one thread, once: one that came to this thread as it was to go is served before it goes.
+if (Atomics.load(state.words, HEADER.stop) === 0 && !lifeline.isCut && loop.rung) loop.run();
 // The signal that woke this thread may have been meant for others, too, and it was drained above.
 signalEventfd(data.wakeFd);
 executor.close();
