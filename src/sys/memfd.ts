@@ -1,4 +1,4 @@
-import { fstatSync, ftruncateSync } from 'node:fs';
+import { fstatSync, ftruncateSync, statfsSync } from 'node:fs';
 import { ArgumentError, MemoryError } from '../errors.js';
 import { closeFd } from './fd.js';
 import { bind, systemError } from './libc.js';
@@ -15,6 +15,9 @@ const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
 const F_GET_SEALS = 1034;
+
+/** <linux/magic.h>: what a memfd lies in, unless it is made of huge pages. */
+const TMPFS_MAGIC = 0x01021994;
 
 /** The seals of <linux/fcntl.h>, as bits. */
 export const SEAL = { seal: 1, shrink: 2, grow: 4, write: 8, futureWrite: 16 } as const;
@@ -59,12 +62,15 @@ export function checkSize(fd: number, offset: number, length: number): void {
 
 /**
  * Refuses a descriptor that could end this process: memory that can still shrink kills whoever maps it with SIGBUS,
- * and so does memory smaller than stated.
+ * and so does memory smaller than stated, and a hole that its owner makes in huge pages when there are no more of them.
  * @throws ArgumentError with the reason.
  */
 export function checkMappable(fd: number, offset: number, length: number): void {
   const seals = getSeals(fd);
   if (seals < 0) throw new ArgumentError('the descriptor is not a memfd, and so cannot be sealed');
   if ((seals & SEAL.shrink) === 0) throw new ArgumentError('the memory is not sealed against shrinking');
+  if (statfsSync(`/proc/self/fd/${fd}`).type !== TMPFS_MAGIC) {
+    throw new ArgumentError('the memory is not made of ordinary pages');
+  }
   checkSize(fd, offset, length);
 }

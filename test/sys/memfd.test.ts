@@ -52,6 +52,18 @@ describe('memfd', () => {
 });
 
 describe('checkMappable', () => {
+  test('refuses huge pages, in which a hole kills whoever has them mapped', () => {
+    const MFD_ALLOW_SEALING = 2;
+    const MFD_HUGETLB = 4;
+    const fd = memfdCreate('huge', MFD_ALLOW_SEALING | MFD_HUGETLB);
+    // A kernel without huge pages cannot be attacked with them.
+    if (fd < 0) return;
+    ftruncateSync(fd, 2 << 20);
+    addSeals(fd, SEAL.shrink);
+    assert.throws(() => checkMappable(fd, 0, 4096), ARGUMENT);
+    closeFd(fd);
+  });
+
   test('accepts a sealed memfd, up to its last byte', () => {
     const fd = createMemfd('test', 8192);
     checkMappable(fd, 0, 8192);
