@@ -1,4 +1,4 @@
-import { fstatSync, writev, writevSync } from 'node:fs';
+import { fstatSync, writev } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BrokenPipe, describe, errorCode, Failure } from './failure.js';
 import { whileBlocking } from './interruption.js';
@@ -35,9 +35,8 @@ export class Sink {
 
   async #writeSome(fd: number, parts: Uint8Array[]): Promise<number> {
     try {
-      if (!this.#mayBlock) return writevSync(fd, parts);
       this.#writing = writeOnce(fd, parts);
-      return await whileBlocking(this.#writing);
+      return await (this.#mayBlock ? whileBlocking(this.#writing) : this.#writing);
     } catch (error) {
       if (errorCode(error) === 'EAGAIN') {
         await sleep(AGAIN_MS);

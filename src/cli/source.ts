@@ -1,4 +1,4 @@
-import { read, readSync } from 'node:fs';
+import { read } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode } from './failure.js';
 
@@ -24,10 +24,7 @@ export class Source {
     for (;;) {
       try {
         if (this.#mayBlock) await untilReadable(this.fd);
-        // A file is there: reading it at once costs less than having another thread do it.
-        this.#reading = this.#mayBlock
-          ? readOnce(this.fd, buffer)
-          : Promise.resolve(readSync(this.fd, buffer, 0, buffer.length, null));
+        this.#reading = readOnce(this.fd, buffer);
         const length = await this.#reading;
         this.count += length;
         return length;
