@@ -4,7 +4,7 @@ import { defaultBrokerSocket } from '../transport/broker-socket.js';
 import { Accelerator } from './accelerator.js';
 import { type Attachment, attachBroker, attachEmbedded } from './attach.js';
 import { attachAgain, type ReconnectOptions, reconnectMs } from './reconnect.js';
-import { checkSettings, type EmbeddedSettings, embeddedSettings } from './settings.js';
+import { checkSettings, embeddedSettings, type Settings } from './settings.js';
 
 export interface OpenOptions {
   /**
@@ -63,9 +63,9 @@ export async function open(
   if (name === undefined) {
     const found = isForEmbedded(options) ? undefined : await findBroker();
     if (found) return accelerate(found, settings, retryMs, defaultBrokerSocket());
-    return openEmbedded(options);
+    return openEmbedded(options, settings);
   }
-  if (name === EMBEDDED) return openEmbedded(options);
+  if (name === EMBEDDED) return openEmbedded(options, settings);
   if (!name.startsWith(UNIX) || name.length === UNIX.length) {
     throw new UnsupportedError(`there is no device ${JSON.stringify(name)}`, {
       hint: 'there is "embedded", and "unix:/path" of a broker',
@@ -96,25 +96,20 @@ async function findBroker(): Promise<Attachment | undefined> {
   }
 }
 
-async function openEmbedded(options: OpenOptions): Promise<Accelerator> {
-  const embedded: EmbeddedSettings = embeddedSettings(options);
-  const attachment = await attachEmbedded(embedded);
-  return accelerate(attachment, { ...checkSettings(options), engines: embedded.maxThreads }, 0, undefined);
+async function openEmbedded(options: OpenOptions, settings: Settings): Promise<Accelerator> {
+  return accelerate(await attachEmbedded(embeddedSettings(options)), settings, 0, undefined);
 }
 
 async function accelerate(
   attachment: Attachment,
-  settings: { depth: number; memoryBytes: number; engines?: number },
+  settings: Settings,
   retryMs: number,
   path: string | undefined,
 ): Promise<Accelerator> {
-  const { depth, memoryBytes } = settings;
-  const window = Math.max(4, 2 * (settings.engines ?? attachment.device.maxThreads));
   try {
     return await Accelerator.create(attachment, {
-      depth,
-      memoryBytes,
-      window,
+      ...settings,
+      window: Math.max(4, 2 * attachment.device.maxThreads),
       reattach: retryMs > 0 && path !== undefined ? (until) => attachAgain(path, retryMs, until) : undefined,
     });
   } catch (error) {

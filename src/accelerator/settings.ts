@@ -19,8 +19,6 @@ export interface Settings {
   memoryBytes: number;
 }
 
-export type EmbeddedSettings = EmbeddedOptions;
-
 /** Checks the options that every device has. */
 export function checkSettings(options: OpenOptions): Settings {
   const depth = options.queueDepth ?? DEFAULT_DEPTH;
@@ -37,7 +35,7 @@ export function checkSettings(options: OpenOptions): Settings {
 }
 
 /** Checks the options of the embedded device, with what the environment says. */
-export function embeddedSettings(options: OpenOptions): EmbeddedSettings {
+export function embeddedSettings(options: OpenOptions): EmbeddedOptions {
   const engines = wholeNumber(
     'engines',
     options.engines,

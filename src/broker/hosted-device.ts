@@ -1,6 +1,6 @@
 import { DEVICE_STATE, STATUS_PAGE } from '../abi/queue.js';
 import { Device } from '../device/device.js';
-import { engineThread, Lifeline } from '../device/lifeline.js';
+import { Lifeline } from '../device/lifeline.js';
 import { signalEventfd } from '../sys/fd.js';
 import type { BrokerConfig } from './config.js';
 import { moduleLogger } from './log.js';
@@ -77,9 +77,6 @@ export class HostedDevice {
     if (this.#stopped) return;
     this.#lifeline.cut();
     signalEventfd(this.device.wakeFd);
-    const end = performance.now() + LEAVE_MS;
-    for (let engine = 0; engine < this.#lifeline.engineThreads; engine++) {
-      this.#lifeline.waitFor(engineThread(engine), Math.max(0, end - performance.now()));
-    }
+    this.#lifeline.waitForEngines(performance.now() + LEAVE_MS);
   }
 }

@@ -135,14 +135,13 @@ function atExit(host: Host): void {
   listening = true;
   process.once('exit', () => {
     const end = performance.now() + LEAVE_MS;
-    const wait = ({ lifeline }: Host, thread: number): void => {
-      lifeline.waitFor(thread, Math.max(0, end - performance.now()));
-    };
     for (const each of hosts) each.hangUp();
     for (const each of hosts) {
-      for (let engine = 0; engine < each.lifeline.engineThreads; engine++) wait(each, engineThread(engine));
+      each.lifeline.waitForEngines(end);
       each.leave();
     }
-    for (const each of hosts) wait(each, CONTROL_THREAD);
+    for (const { lifeline } of hosts) {
+      lifeline.waitFor(CONTROL_THREAD, Math.max(0, end - performance.now()));
+    }
   });
 }

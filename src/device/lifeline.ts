@@ -61,6 +61,14 @@ export class Lifeline {
     return Atomics.wait(this.#words, FIRST_THREAD + thread, 1, timeoutMs) !== 'timed-out';
   }
 
+  /** Blocks until every engine thread has left, or until the time `end` (of performance.now). */
+  waitForEngines(end: number): void {
+    const engines = this.#words.length - FIRST_THREAD - 1;
+    for (let engine = 0; engine < engines; engine++) {
+      this.waitFor(engineThread(engine), Math.max(0, end - performance.now()));
+    }
+  }
+
   /** Blocks until something is worth another look: the lifeline is cut, `wake` was called, or so long. */
   pause(timeoutMs: number): void {
     if (!this.isCut) Atomics.wait(this.#words, CUT, 0, timeoutMs);
@@ -69,10 +77,5 @@ export class Lifeline {
   /** Ends every `pause`. */
   wake(): void {
     Atomics.notify(this.#words, CUT);
-  }
-
-  /** Engine threads that there may be. */
-  get engineThreads(): number {
-    return this.#words.length - FIRST_THREAD - 1;
   }
 }
