@@ -4,8 +4,10 @@ import { STATUS_PAGE } from '../src/abi/queue.js';
 import { EngineLoop } from '../src/device/engine-loop.js';
 import { EngineRegistry } from '../src/device/engines/registry.js';
 import { Executor } from '../src/device/executor.js';
+import { sessionKeyBytes } from '../src/device/sessions.js';
 import { type DeviceShape, DeviceState, HEADER } from '../src/device/state.js';
 import { viewMemory } from '../src/sys/libc.js';
+import { Mapping } from '../src/sys/memory.js';
 import { Signaller } from '../src/sys/signal.js';
 import { CollectorWatch } from './collector.js';
 
@@ -29,10 +31,11 @@ export interface AllocEngineResult {
 
 const data = workerData as AllocEngineData;
 const state = new DeviceState(data.shape, data.state);
+const keys = Mapping.anonymous(sessionKeyBytes(data.shape.sessions));
 const loop = new EngineLoop({
   state,
   thread: 0,
-  executor: new Executor(state, 0, new EngineRegistry([]), []),
+  executor: new Executor(state, 0, new EngineRegistry([]), keys.address, []),
   status: new Int32Array(viewMemory(data.statusAddress, STATUS_PAGE.pageBytes)),
   signaller: new Signaller(-1),
   wakeFd: data.wakeFd,

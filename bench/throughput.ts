@@ -273,11 +273,12 @@ class BareEngine {
     inputs.forEach((input, index) => {
       this.#memory.bytes.set(input, index * SHARE_BYTES);
     });
+    this.#request.operation = OPCODE.compress;
     this.#request.algorithm = ALGORITHM.gzip;
     this.#request.level = 1;
     this.#request.sourceLength = SHARE_BYTES;
     this.#request.capacity = SHARE_ROOM;
-    const engine = new EngineRegistry([]).compressor(this.#request);
+    const engine = new EngineRegistry([]).choose(this.#request)?.engine;
     if (!engine) throw new Error('there is no engine for gzip at level 1');
     this.#engine = engine;
     this.name = engine.name;
@@ -289,7 +290,7 @@ class BareEngine {
       const slice = index % SHARE_SLICES;
       this.#request.source = address + slice * SHARE_BYTES;
       this.#request.destination = address + SHARE_SLICES * SHARE_BYTES + slice * SHARE_ROOM;
-      const status = this.#engine.compress(this.#request);
+      const status = this.#engine.run(this.#request);
       if (status !== STATUS.ok) throw new Error(`the engine failed with status ${status}`);
     }
   }

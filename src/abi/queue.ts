@@ -20,12 +20,13 @@ export const SQE = layout({
   destinationCapacity: 'u32',
   destinationLow: 'u32',
   destinationHigh: 'u32',
-  reserved0: 'u32',
-  reserved1: 'u32',
-  reserved2: 'u32',
-  reserved3: 'u32',
-  reserved4: 'u32',
-  reserved5: 'u32',
+  /** A third range: parameters, or a second source or destination. */
+  auxLow: 'u32',
+  auxHigh: 'u32',
+  auxLength: 'u32',
+  param0: 'u32',
+  param1: 'u32',
+  param2: 'u32',
 });
 
 /** Completion queue entry. `phase` is written last and makes the entry visible. */
@@ -73,19 +74,53 @@ export const STATUS_PAGE = {
 /** While it is stopping, a device still completes what it was given; failed or stopped, it completes nothing more. */
 export const DEVICE_STATE = { starting: 0, ready: 1, failed: 2, stopping: 3, stopped: 4 } as const;
 
-export const OPCODE = { noop: 0, compress: 1, decompress: 2, streamOpen: 3, streamClose: 4 } as const;
+/** What a request asks for. docs/device-spec.md, "Operations", says what the fields mean for each. */
+export const OPCODE = {
+  noop: 0,
+  compress: 1,
+  decompress: 2,
+  sessionOpen: 3,
+  sessionClose: 4,
+  digest: 5,
+  mac: 6,
+  encrypt: 7,
+  decrypt: 8,
+  checksum: 9,
+  copy: 10,
+  fill: 11,
+  compare: 12,
+  dualCopy: 13,
+  derive: 14,
+  sign: 15,
+  verify: 16,
+  agree: 17,
+  chain: 18,
+} as const;
+
+export type OperationName = keyof typeof OPCODE;
+
+const OPERATION_NAMES = Object.keys(OPCODE) as OperationName[];
+
+/** The name of an opcode, or undefined. */
+export function operationName(opcode: number): OperationName | undefined {
+  return OPERATION_NAMES[opcode];
+}
 
 /** Flags of a submission. */
 export const SQE_FLAG = {
-  /** The output is a piece of a longer raw deflate stream: it ends on a byte, without a final block. */
+  /** Not the last part of something: of a raw deflate stream, or of what a session digests. */
   piece: 1,
   /** Return a checksum of the uncompressed bytes in `result`: CRC-32 (ISO 3309) or Adler-32 (RFC 1950), not both. */
   crc32: 2,
   adler32: 4,
   /** Return the engine's time in `nanoseconds`. */
   timed: 8,
+  /** Copies: return the CRC-32C of the bytes that moved in `result`. */
+  crc32c: 16,
+  /** Block ciphers: whole blocks come in, and nothing is padded. */
+  unpadded: 32,
 } as const;
-export const SQE_FLAGS_DEFINED = 15;
+export const SQE_FLAGS_DEFINED = 63;
 
 /** Flags of a completion. */
 export const CQE_FLAG = {
@@ -103,9 +138,13 @@ export const STATUS = {
   badLength: 5,
   unsupported: 6,
   badSession: 7,
+  /** Key material that is none for this algorithm. */
+  badKey: 8,
   noSpace: 16,
   corrupt: 17,
   truncated: 18,
+  /** A tag, a padding or a wrapped key that does not fit: which of them is not told. */
+  notAuthentic: 19,
   engineFailed: 32,
   noResources: 33,
 } as const;
@@ -124,6 +163,12 @@ export const LIMITS = {
   /** Bytes of source, and of destination, that one request may name. */
   maxTransfer: 16 * 1024 * 1024,
   maxSessions: 1024,
+  /** Bytes of parameters (IV, associated data, salt, stages of a chain) of one request. */
+  maxAux: 64 * 1024,
+  /** Bytes of key material of one session. */
+  maxKey: 4096,
+  /** Stages of a chain. */
+  maxStages: 4,
   /** Regions of memory that one client may map. */
   maxRegions: 256,
   /** After this many wrong rings in a row a queue is isolated until it is set up again. */

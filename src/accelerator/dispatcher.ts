@@ -373,5 +373,5 @@ export class Dispatcher {
 
 /** Whether an operation needs state that is kept on the device. */
 function isStateful(operation: Operation): boolean {
-  return operation.session !== 0 || operation.operation === OPCODE.streamOpen;
+  return operation.session !== 0 || operation.operation === OPCODE.sessionOpen;
 }

@@ -114,7 +114,7 @@ export class StreamDecompressor {
 
   *#open(): Steps<void> {
     const operation = new Operation(EMPTY);
-    operation.operation = OPCODE.streamOpen;
+    operation.operation = OPCODE.sessionOpen;
     operation.algorithm = ALGORITHM[this.#parameters.algorithm];
     this.#runner.start(operation);
     yield operation;
@@ -147,7 +147,7 @@ export class StreamDecompressor {
     if (this.#current) this.#runner.drop(this.#current);
     if (this.#session === 0) return;
     const operation = new Operation(EMPTY);
-    operation.operation = OPCODE.streamClose;
+    operation.operation = OPCODE.sessionClose;
     operation.session = this.#session;
     this.#session = 0;
     // A request of this stream that was given up may still be running: the session is free when it is done.

@@ -1,4 +1,4 @@
-import type { CompressionAlgorithm } from '../abi/algorithms.js';
+import type { DeflateAlgorithm } from '../abi/algorithms.js';
 import { combineAdler32, combineCrc32 } from './checksum-combine.js';
 
 /** Header fields of gzip (RFC 1952, 2.3) that a caller may set. */
@@ -10,7 +10,7 @@ export interface GzipHeader {
 }
 
 /** The bytes before the first block of a stream. */
-export function streamHeader(algorithm: CompressionAlgorithm, level: number, gzip: GzipHeader = {}): Buffer {
+export function streamHeader(algorithm: DeflateAlgorithm, level: number, gzip: GzipHeader = {}): Buffer {
   if (algorithm === 'deflate-raw') return Buffer.alloc(0);
   if (algorithm === 'deflate') {
     // RFC 1950, 2.2: CM 8, CINFO 7; FLEVEL as zlib sets it; FCHECK makes the whole a multiple of 31.
@@ -30,11 +30,11 @@ export function streamHeader(algorithm: CompressionAlgorithm, level: number, gzi
 
 /** Gathers checksum and length over the pieces of one stream, for its trailer. */
 export class StreamTrailer {
-  readonly #algorithm: CompressionAlgorithm;
+  readonly #algorithm: DeflateAlgorithm;
   #checksum: number;
   #length = 0;
 
-  constructor(algorithm: CompressionAlgorithm) {
+  constructor(algorithm: DeflateAlgorithm) {
     this.#algorithm = algorithm;
     this.#checksum = algorithm === 'deflate' ? 1 : 0;
   }

@@ -2,9 +2,9 @@ import { kMaxLength } from 'node:buffer';
 import { inspect } from 'node:util';
 import {
   ALGORITHM,
-  COMPRESSION_ALGORITHMS,
-  type CompressionAlgorithm,
   DEFAULT_LEVEL,
+  DEFLATE_ALGORITHMS,
+  type DeflateAlgorithm,
   MIN_LEVEL,
 } from '../abi/algorithms.js';
 import { ArgumentError, DetachedError, UnsupportedError } from '../errors.js';
@@ -22,13 +22,13 @@ export interface RequestOptions {
 
 export interface CompressOptions {
   /** `gzip`, `deflate` (zlib's format) or `deflate-raw`; by default `gzip`. `zlib` is another name for `deflate`. */
-  algorithm?: CompressionAlgorithm | 'zlib';
+  algorithm?: DeflateAlgorithm | 'zlib';
   /** 0 (stored) to 9, as in zlib; to 12 where libdeflate is there. By default 6. */
   level?: number;
 }
 
 export interface DecompressOptions {
-  algorithm?: CompressionAlgorithm | 'zlib';
+  algorithm?: DeflateAlgorithm | 'zlib';
   /** The most bytes the result may have: a guard against bombs. By default the largest Buffer there can be. */
   maxOutputLength?: number;
   /** Whether bytes after the end of the stream are an error (the default) or left alone. */
@@ -36,12 +36,12 @@ export interface DecompressOptions {
 }
 
 export interface CompressParameters {
-  algorithm: CompressionAlgorithm;
+  algorithm: DeflateAlgorithm;
   level: number;
 }
 
 export interface DecompressParameters {
-  algorithm: CompressionAlgorithm;
+  algorithm: DeflateAlgorithm;
   maxOutputLength: number;
   ignoreTrailing: boolean;
 }
@@ -95,12 +95,12 @@ export function checkObject(options: unknown): void {
   }
 }
 
-function toAlgorithm(name: unknown): CompressionAlgorithm {
+function toAlgorithm(name: unknown): DeflateAlgorithm {
   const algorithm = name === undefined ? 'gzip' : name === 'zlib' ? 'deflate' : name;
   if (typeof algorithm === 'string' && Object.hasOwn(ALGORITHM, algorithm))
-    return algorithm as CompressionAlgorithm;
+    return algorithm as DeflateAlgorithm;
   throw new UnsupportedError(`there is no compression algorithm ${inspect(name)}`, {
-    hint: `there are ${COMPRESSION_ALGORITHMS.join(', ')}`,
+    hint: `there are ${DEFLATE_ALGORITHMS.join(', ')}`,
   });
 }
 

@@ -1,4 +1,4 @@
-import { COMPRESSION_ALGORITHMS, type CompressionAlgorithm, DEFAULT_LEVEL } from '../abi/algorithms.js';
+import { DEFAULT_LEVEL, DEFLATE_ALGORITHMS, type DeflateAlgorithm } from '../abi/algorithms.js';
 import { Failure } from './failure.js';
 import { SUFFIX } from './names.js';
 import { type OptionTable, parseOptions } from './options.js';
@@ -19,7 +19,7 @@ export interface CompressArguments {
   suffix: string;
   /** Set when the user names the output. */
   output: string | undefined;
-  algorithm: CompressionAlgorithm;
+  algorithm: DeflateAlgorithm;
 }
 
 const FASTEST = 1;
@@ -92,11 +92,11 @@ function toLevel(text: string): number {
   throw new Failure(`there is no level ${JSON.stringify(text)}; there are 0 to ${HIGHEST}`);
 }
 
-function toAlgorithm(text: string): CompressionAlgorithm {
+function toAlgorithm(text: string): DeflateAlgorithm {
   const name = text === 'zlib' ? 'deflate' : text;
-  const found = COMPRESSION_ALGORITHMS.find((algorithm) => algorithm === name);
+  const found = DEFLATE_ALGORITHMS.find((algorithm) => algorithm === name);
   if (found) return found;
   throw new Failure(
-    `there is no algorithm ${JSON.stringify(text)}; there are ${COMPRESSION_ALGORITHMS.join(', ')}`,
+    `there is no algorithm ${JSON.stringify(text)}; there are ${DEFLATE_ALGORITHMS.join(', ')}`,
   );
 }

@@ -1,4 +1,4 @@
-import { ALGORITHM, type CompressionAlgorithm } from '../abi/algorithms.js';
+import { ALGORITHM, type DeflateAlgorithm } from '../abi/algorithms.js';
 import { OPCODE, SQE_FLAG } from '../abi/queue.js';
 import type { Accelerator } from '../accelerator/accelerator.js';
 import { PIECE_BYTES } from '../algorithms/compression.js';
@@ -27,7 +27,7 @@ interface Piece {
 }
 
 export interface FileCompression {
-  algorithm: CompressionAlgorithm;
+  algorithm: DeflateAlgorithm;
   level: number;
   header: GzipHeader;
 }

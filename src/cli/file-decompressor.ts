@@ -1,4 +1,4 @@
-import { ALGORITHM, type CompressionAlgorithm } from '../abi/algorithms.js';
+import { ALGORITHM, type DeflateAlgorithm } from '../abi/algorithms.js';
 import { CQE_FLAG, OPCODE } from '../abi/queue.js';
 import type { Accelerator } from '../accelerator/accelerator.js';
 import { isGzipMagic } from '../algorithms/framing.js';
@@ -33,7 +33,7 @@ interface Filled {
 export type Trailing = 'nothing' | 'garbage';
 
 export interface FileDecompression {
-  algorithm: CompressionAlgorithm;
+  algorithm: DeflateAlgorithm;
   /** Input that is not gzip is copied, as `gzip -dcf` does, instead of being an error. */
   passThrough: boolean;
 }
@@ -241,7 +241,7 @@ class Inflation {
   async #step(source: number, sourceLength: number, destination: number, capacity: number): Promise<Outcome> {
     const algorithm = ALGORITHM[this.#options.algorithm];
     if (this.#session === 0) {
-      this.#session = (await this.#queue.run({ operation: OPCODE.streamOpen, algorithm })).result;
+      this.#session = (await this.#queue.run({ operation: OPCODE.sessionOpen, algorithm })).result;
     }
     const session = this.#session;
     const operation = OPCODE.decompress;
@@ -259,6 +259,6 @@ class Inflation {
   async close(): Promise<void> {
     if (this.#session === 0) return;
     // A device that has failed holds no state any more, and whatever came before is the error to tell.
-    await this.#queue.run({ operation: OPCODE.streamClose, session: this.#session }).catch(() => {});
+    await this.#queue.run({ operation: OPCODE.sessionClose, session: this.#session }).catch(() => {});
   }
 }

@@ -188,7 +188,10 @@ function facts({ protocol, flags, pci, warpdrive }: Inspection): string[][] {
       ],
       ['engine threads', `${registers['threads']}, at most ${registers['maxThreads']}`],
       ['request', `at most ${registers['maxTransfer']} bytes, ${registers['maxSessions']} sessions`],
-      ['algorithms', printable(`compress: ${description.algorithms.compress.join(', ')}`)],
+      ...Object.entries(description.algorithms).map(([operation, names]) => [
+        operation,
+        printable(names.length > 0 ? names.join(', ') : 'yes'),
+      ]),
       ['features', orDash(warpdrive.flags)],
     );
   }

@@ -1,7 +1,7 @@
-import type { CompressionAlgorithm } from '../abi/algorithms.js';
+import type { DeflateAlgorithm } from '../abi/algorithms.js';
 
 /** What a compressed file's name ends with. */
-export const SUFFIX: Record<CompressionAlgorithm, string> = {
+export const SUFFIX: Record<DeflateAlgorithm, string> = {
   gzip: '.gz',
   deflate: '.zz',
   'deflate-raw': '.deflate',
@@ -19,11 +19,7 @@ const GZIP_ENDINGS: [string, string][] = [
 ];
 
 /** The name without its compression suffix, or undefined where it has none that is known. */
-export function withoutSuffix(
-  name: string,
-  suffix: string,
-  algorithm: CompressionAlgorithm,
-): string | undefined {
+export function withoutSuffix(name: string, suffix: string, algorithm: DeflateAlgorithm): string | undefined {
   const endings: [string, string][] = [[suffix, ''], ...(algorithm === 'gzip' ? GZIP_ENDINGS : [])];
   const start = name.lastIndexOf('/') + 1;
   const lower = name.toLowerCase();

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
-import { COMPRESSION_ALGORITHMS } from '../abi/algorithms.js';
-import { DEVICE_STATE, LIMITS, STATUS_PAGE } from '../abi/queue.js';
+import { DEVICE_STATE, LIMITS, OPCODE, type OperationName, STATUS_PAGE } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
 import { createEpoll } from '../sys/epoll.js';
 import { closeFd } from '../sys/fd.js';
@@ -9,10 +8,11 @@ import { ERRNO } from '../sys/libc.js';
 import { addSeals, createMemfd, SEAL } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
 import { Signaller } from '../sys/signal.js';
-import type { Engine } from './engines/engine.js';
+import { type Engine, EngineRequest } from './engines/engine.js';
 import { EngineRegistry } from './engines/registry.js';
 import { type ClientOptions, DeviceFunction } from './function.js';
 import { recoverThread } from './recovery.js';
+import { Sessions, sessionKeyBytes } from './sessions.js';
 import { DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
 import { Supervisor } from './supervisor.js';
 
@@ -60,7 +60,11 @@ export interface EngineDescription {
   name: string;
   library?: string;
   version?: string;
+  /** What it does, and with which algorithms. */
+  operations?: Partial<Record<OperationName, string[]>>;
+  /** Levels at which it compresses the deflate family. */
   levels?: { min: number; max: number };
+  /** Whether it decompresses the deflate family, and streams of it that are cut over many requests. */
   decompress?: boolean;
   streams?: boolean;
   /** Why the engine is not used. */
@@ -69,7 +73,8 @@ export interface EngineDescription {
 
 /** The text of region 5: what there is, as JSON. */
 export interface DeviceDescription {
-  algorithms: { compress: string[] };
+  /** By operation; an operation without algorithms has an empty list. */
+  algorithms: Partial<Record<OperationName, string[]>>;
   maxLevel: number;
   streams: boolean;
   engines: EngineDescription[];
@@ -83,7 +88,9 @@ export class Device {
   readonly status: Mapping;
   readonly statusFd: number;
   readonly description: Buffer;
-  readonly streamer: Engine | undefined;
+  readonly sessions: Sessions;
+  /** Key material of sessions. */
+  readonly #keys: Mapping;
   /** What engine threads sleep on: the device's wake descriptor, and those of clients. */
   readonly sleepSet = createEpoll();
   /** Signals clients from the control thread. */
@@ -118,7 +125,8 @@ export class Device {
     for (let space = maxClients - 1; space >= 0; space--) this.#freeSpaces.push(space);
     const registry = new EngineRegistry(options.disabledEngines);
     this.#registry = registry;
-    this.streamer = registry.streamer;
+    this.#keys = Mapping.anonymous(sessionKeyBytes(this.state.shape.sessions));
+    this.sessions = new Sessions(this.state, registry, -1, this.#keys.address, new EngineRequest());
     this.unsealedMemory = options.unsealedMemory ?? false;
     const unsafe = this.unsealedMemory ? { unsafe: ['unsealed-memory'] } : {};
     this.description = Buffer.from(JSON.stringify({ ...describe(registry), ...unsafe }));
@@ -131,6 +139,7 @@ export class Device {
       state: this.state,
       statusAddress: this.status.address,
       statusFd: this.statusFd,
+      keysAddress: this.#keys.address,
       maxThreads: options.maxThreads,
       spinMicroseconds: options.spinMicroseconds,
       coolMs: shared?.coolMs ?? 0,
@@ -160,7 +169,7 @@ export class Device {
       return false;
     }
     recoverThread(
-      { state: this.state, status: this.status.words, signaller: this.signaller, streamer: this.streamer },
+      { state: this.state, status: this.status.words, signaller: this.signaller, sessions: this.sessions },
       thread,
     );
     this.#shared.onThreadDeath?.(reason, thread);
@@ -278,6 +287,7 @@ export class Device {
     this.#supervisor.close();
     this.#registry.close();
     this.signaller.close();
+    this.#keys.unmap();
     closeFd(this.sleepSet);
     this.status.unmap();
     closeFd(this.statusFd);
@@ -285,21 +295,41 @@ export class Device {
 }
 
 function describe(registry: EngineRegistry): DeviceDescription {
+  const operations = Object.keys(OPCODE) as OperationName[];
+  const offered = operations.filter((name) => registry.offers(OPCODE[name], 0).length > 0);
+  const algorithms: DeviceDescription['algorithms'] = {};
+  for (const name of operations) {
+    const names = registry.algorithms(name);
+    if (names.length > 0 || offered.includes(name)) algorithms[name] = names;
+  }
   return {
-    algorithms: { compress: [...COMPRESSION_ALGORITHMS] },
+    algorithms,
     maxLevel: registry.maxLevel,
-    streams: registry.streamer !== undefined,
-    engines: registry.entries.map(({ name, engine, absent }) => {
-      if (!engine) return { name, absent: absent! };
-      const { levels, decompress, streams } = engine.capabilities;
-      return {
-        name,
-        library: engine.library,
-        version: engine.version,
-        levels,
-        decompress,
-        streams,
-      };
-    }),
+    streams: registry.streams,
+    engines: registry.entries.map(({ name, engine, absent }) =>
+      engine ? describeEngine(engine) : { name, absent: absent! },
+    ),
+  };
+}
+
+function describeEngine({ name, library, version, capabilities }: Engine): EngineDescription {
+  const operations: NonNullable<EngineDescription['operations']> = {};
+  for (const capability of capabilities) {
+    for (const operation of capability.operations) {
+      operations[operation] = [...new Set([...(operations[operation] ?? []), ...capability.algorithms])];
+    }
+  }
+  const deflate = capabilities.filter(({ algorithms }) => algorithms.includes('deflate-raw'));
+  if (deflate.length === 0) return { name, library, version, operations };
+  const levels = deflate.find((capability) => capability.levels)?.levels;
+  const inflate = deflate.filter((capability) => capability.operations.includes('decompress'));
+  return {
+    name,
+    library,
+    version,
+    operations,
+    ...(levels ? { levels } : {}),
+    decompress: inflate.length > 0,
+    streams: inflate.some(({ session }) => session === 'exclusive'),
   };
 }

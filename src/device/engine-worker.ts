@@ -17,6 +17,7 @@ export interface EngineWorkerData {
   thread: number;
   statusAddress: number;
   statusFd: number;
+  keysAddress: number;
   wakeFd: number;
   sleepSet: number;
   spinMicroseconds: number;
@@ -58,7 +59,7 @@ const data = 'port' in given ? awaitData(given.port) : given;
 const state = new DeviceState(data.shape, data.state);
 const retireAt = state.thread(data.thread) + THREAD.retire;
 const say = (message: EngineMessage): void => port.postMessage(message);
-const executor = new Executor(state, data.thread, registry, parseFaults(data.faults));
+const executor = new Executor(state, data.thread, registry, data.keysAddress, parseFaults(data.faults));
 const signaller = new Signaller(data.statusFd);
 const loop = new EngineLoop({
   state,

@@ -1,12 +1,16 @@
-import { ALGORITHM, algorithmName, MAX_LEVEL } from '../abi/algorithms.js';
+import { ALGORITHM, MAX_ANY_LEVEL, MAX_LEVEL } from '../abi/algorithms.js';
 import { CQE_FLAG, LIMITS, OPCODE, SQE, SQE_FLAG, SQE_FLAGS_DEFINED, STATUS } from '../abi/queue.js';
 import { copyMemory, Mapping } from '../sys/memory.js';
 import { translate } from './address-space.js';
+import { Chain } from './chain.js';
 import { type Checksums, loadChecksums } from './engines/checksum.js';
-import { ENGINE_ID, type Engine, EngineRequest, type Outcome } from './engines/engine.js';
-import type { EngineRegistry } from './engines/registry.js';
+import { ENGINE_ID, EngineRequest, type Outcome } from './engines/engine.js';
+import { type EngineRegistry, nanosecondsOf, type Offer } from './engines/registry.js';
 import { type Fault, injectFault } from './inject.js';
-import { type DeviceState, SESSION, SPACE, SPACE_MODE, THREAD } from './state.js';
+import { auxIsKnown, type OperationRule, RULES } from './rules.js';
+import { Sessions } from './sessions.js';
+import { type DeviceState, SPACE, SPACE_MODE, THREAD } from './state.js';
+import { mayRun, unitsOf } from './units.js';
 
 const WORD_OPCODE = SQE.offset.opcode >> 2;
 const WORD_SESSION = SQE.offset.session >> 2;
@@ -14,19 +18,12 @@ const WORD_SOURCE = SQE.offset.sourceLow >> 2;
 const WORD_SOURCE_LENGTH = SQE.offset.sourceLength >> 2;
 const WORD_CAPACITY = SQE.offset.destinationCapacity >> 2;
 const WORD_DESTINATION = SQE.offset.destinationLow >> 2;
-const WORD_RESERVED = SQE.offset.reserved0 >> 2;
-const WORD_END = SQE.bytes >> 2;
+const WORD_AUX = SQE.offset.auxLow >> 2;
+const WORD_AUX_LENGTH = SQE.offset.auxLength >> 2;
+const WORD_PARAM = SQE.offset.param0 >> 2;
+const PARAMS = 3;
 
 const CHECKSUMS = SQE_FLAG.crc32 | SQE_FLAG.adler32;
-
-const SESSION_FREE = 0;
-const SESSION_OPEN = 1;
-const SESSION_BUSY = 2;
-/** A session's number: its slot below, a serial above, so that a number from before is recognised as stale. */
-const SESSION_SLOT_BITS = 12;
-
-/** About how many nanoseconds a compressed byte takes to decompress, with any engine. */
-const DECOMPRESS_NS_PER_BYTE = 5;
 
 /**
  * Executes requests for one engine thread. `run` gets the private copy of a submission, checks every field, and
@@ -38,8 +35,13 @@ export class Executor {
   readonly #thread: number;
   readonly #checksums: Checksums;
   readonly #request = new EngineRequest();
+  readonly #sessions: Sessions;
+  readonly #chain: Chain;
   readonly #faults: Fault[];
+  readonly #aux = Mapping.anonymous(LIMITS.maxAux);
+  /** Copies of a source that must not change. */
   #copy: Mapping | undefined;
+  #workNs = 0;
   engine = 0;
   produced = 0;
   consumed = 0;
@@ -47,17 +49,29 @@ export class Executor {
   nanoseconds = 0;
   flags = 0;
 
-  constructor(state: DeviceState, threadIndex: number, registry: EngineRegistry, faults: Fault[]) {
+  constructor(
+    state: DeviceState,
+    threadIndex: number,
+    registry: EngineRegistry,
+    keysAddress: number,
+    faults: Fault[],
+  ) {
     this.#state = state;
     this.#thread = state.thread(threadIndex);
     this.registry = registry;
     this.#faults = faults;
     this.#checksums = loadChecksums(registry.names);
+    this.#sessions = new Sessions(state, registry, threadIndex, keysAddress, this.#request);
+    this.#chain = new Chain(this.#request, this.#aux, (space, session, flags) =>
+      this.#perform(space, session, flags),
+    );
   }
 
   /** Frees what the thread holds; nothing is executed afterwards. */
   close(): void {
     this.#copy?.unmap();
+    this.#aux.unmap();
+    this.#chain.close();
     this.registry.close();
   }
 
@@ -68,28 +82,28 @@ export class Executor {
 
   /** A guess at the microseconds that a request will take. */
   estimate(entry: Int32Array): number {
-    return this.#microseconds(entry, entry[WORD_SOURCE_LENGTH]! >>> 0);
+    const head = entry[WORD_OPCODE]!;
+    const algorithm = (head >>> 8) & 0xff;
+    const level = (head >>> 16) & 0xff;
+    const bytes = Math.max(entry[WORD_SOURCE_LENGTH]! >>> 0, entry[WORD_AUX_LENGTH]! >>> 0);
+    const capability = this.registry.likely(head & 0xff, algorithm, level);
+    // Several stages go over the same bytes.
+    if (!capability) return (head & 0xff) === OPCODE.chain ? bytes / 100 : 0;
+    const units = unitsOf(head & 0xff, algorithm, entry, WORD_PARAM);
+    return nanosecondsOf(capability, level, bytes, units) / 1000;
   }
 
   /** The work that the last request was, in microseconds: its bytes, on whichever side there were more of them. */
-  workUs(entry: Int32Array): number {
-    return this.#microseconds(entry, Math.max(this.consumed, this.produced));
-  }
-
-  #microseconds(entry: Int32Array, bytes: number): number {
-    const head = entry[WORD_OPCODE]!;
-    const nsPerByte =
-      (head & 0xff) === OPCODE.compress
-        ? this.registry.nsPerByte((head >>> 16) & 0xff)
-        : DECOMPRESS_NS_PER_BYTE;
-    return (bytes * nsPerByte) / 1000;
+  get workUs(): number {
+    return this.#workNs / 1000;
   }
 
   /** KiB of source and destination that a request names, as far as a device would look at them. */
   footprintKib(entry: Int32Array): number {
     const source = Math.min(entry[WORD_SOURCE_LENGTH]! >>> 0, LIMITS.maxTransfer);
     const capacity = Math.min(entry[WORD_CAPACITY]! >>> 0, LIMITS.maxTransfer);
-    return ((source + capacity) >>> 10) + 1;
+    const aux = Math.min(entry[WORD_AUX_LENGTH]! >>> 0, LIMITS.maxTransfer);
+    return ((source + capacity + aux) >>> 10) + 1;
   }
 
   /** Executes a submission on behalf of an address space. */
@@ -100,76 +114,55 @@ export class Executor {
     this.result = 0;
     this.nanoseconds = 0;
     this.flags = 0;
+    this.#workNs = 0;
     const head = entry[WORD_OPCODE]!;
     const flags = head >>> 24;
+    const rule = RULES[head & 0xff];
     if ((flags & ~SQE_FLAGS_DEFINED) !== 0 || (flags & CHECKSUMS) === CHECKSUMS) return STATUS.badField;
-    for (let word = WORD_RESERVED; word < WORD_END; word++) {
-      if (entry[word] !== 0) return STATUS.badField;
+    const allowed = rule ? rule.params : 0;
+    for (let param = allowed; param < PARAMS; param++) {
+      if (entry[WORD_PARAM + param] !== 0) return STATUS.badField;
+    }
+    const aux = wide(entry, WORD_AUX);
+    if (rule ? !auxIsKnown(rule, entry[WORD_AUX_LENGTH]!, aux) : aux !== 0 || entry[WORD_AUX_LENGTH] !== 0) {
+      return STATUS.badField;
     }
     const started = (flags & SQE_FLAG.timed) !== 0 ? performance.now() : 0;
     if (this.#faults.length > 0 && injectFault(this.#faults, head & 0xff)) return STATUS.engineFailed;
-    const status = this.#dispatch(entry, head, flags, space);
+    const status = rule ? this.#carryOut(entry, head, flags, space, rule) : STATUS.badOpcode;
     if (started !== 0) this.nanoseconds = Math.min(0x7fffffff, (performance.now() - started) * 1e6) | 0;
     return status;
   }
 
-  #dispatch(entry: Int32Array, head: number, flags: number, space: number): number {
-    switch (head & 0xff) {
-      case OPCODE.noop:
-        return STATUS.ok;
-      case OPCODE.compress:
-      case OPCODE.decompress:
-        return this.#transform(entry, head, flags, space);
-      case OPCODE.streamOpen:
-        return this.#openStream((head >>> 8) & 0xff, space);
-      case OPCODE.streamClose:
-        return this.#closeStream(entry[WORD_SESSION]!, space);
-      default:
-        return STATUS.badOpcode;
-    }
-  }
-
-  #transform(entry: Int32Array, head: number, flags: number, space: number): number {
+  #carryOut(entry: Int32Array, head: number, flags: number, space: number, rule: OperationRule): number {
     const request = this.#request;
+    request.restart();
+    request.operation = head & 0xff;
     request.algorithm = (head >>> 8) & 0xff;
     request.level = (head >>> 16) & 0xff;
-    request.piece = (flags & SQE_FLAG.piece) !== 0;
     request.sourceLength = entry[WORD_SOURCE_LENGTH]! >>> 0;
     request.capacity = entry[WORD_CAPACITY]! >>> 0;
-    request.produced = 0;
-    request.consumed = 0;
-    request.streamEnd = false;
-    if (algorithmName(request.algorithm) === undefined) return STATUS.unsupported;
-    if (request.level > MAX_LEVEL) return STATUS.unsupported;
-    if (request.piece && request.algorithm !== ALGORITHM['deflate-raw']) return STATUS.badField;
-    if (request.sourceLength > LIMITS.maxTransfer) return STATUS.badLength;
-    if (request.capacity === 0 || request.capacity > LIMITS.maxTransfer) return STATUS.badLength;
+    request.auxLength = entry[WORD_AUX_LENGTH]! >>> 0;
+    request.param0 = entry[WORD_PARAM]!;
+    request.param1 = entry[WORD_PARAM + 1]!;
+    request.param2 = entry[WORD_PARAM + 2]!;
+    const session = entry[WORD_SESSION]!;
+    if (request.operation === OPCODE.noop) return STATUS.ok;
+    if (request.operation === OPCODE.sessionClose) return this.#sessions.close(session, space);
+    const malformed = this.#checkShape(rule, flags, session);
+    if (malformed !== STATUS.ok) return malformed;
 
     const words = this.#state.words;
     const epoch = this.#thread + THREAD.epoch;
     // From here to the second step the thread uses the client's memory, and an unmap waits for it.
     Atomics.add(words, epoch, 1);
     try {
-      const source = wide(entry, WORD_SOURCE);
-      request.source =
-        request.sourceLength === 0 ? 0 : translate(this.#state, space, source, request.sourceLength, false);
-      request.destination = translate(
-        this.#state,
-        space,
-        wide(entry, WORD_DESTINATION),
-        request.capacity,
-        true,
-      );
-      if ((request.source === 0 && request.sourceLength > 0) || request.destination === 0) {
-        return STATUS.badAddress;
-      }
+      if (!this.#translate(entry, space, rule)) return STATUS.badAddress;
       const status =
-        (head & 0xff) === OPCODE.compress
-          ? this.#compress(request, entry[WORD_SESSION]!, flags, this.#isMapped(space))
-          : this.#decompress(request, entry[WORD_SESSION]!, space, flags);
-      this.produced = request.produced;
-      this.consumed = request.consumed;
-      this.flags = request.streamEnd ? CQE_FLAG.streamEnd : 0;
+        request.operation === OPCODE.chain
+          ? this.#runChain(space, flags)
+          : this.#perform(space, session, flags);
+      this.#report();
       return status;
     } catch {
       return STATUS.engineFailed;
@@ -178,19 +171,105 @@ export class Executor {
     }
   }
 
-  #compress(request: EngineRequest, session: number, flags: number, isMapped: boolean): Outcome {
-    if (session !== 0) return STATUS.badSession;
-    const engine = this.registry.compressor(request);
-    if (!engine) return STATUS.unsupported;
+  /** Whether a request has what its operation needs, and no more. */
+  #checkShape(rule: OperationRule, flags: number, session: number): Outcome {
+    const request = this.#request;
+    if ((flags & ~(rule.flags | SQE_FLAG.timed)) !== 0) return STATUS.badField;
+    const { operation, algorithm, level } = request;
+    if (operation === OPCODE.compress || operation === OPCODE.decompress) {
+      if (algorithm === 0 || level > (algorithm <= ALGORITHM.gzip ? MAX_LEVEL : MAX_ANY_LEVEL)) {
+        return STATUS.unsupported;
+      }
+      if ((flags & SQE_FLAG.piece) !== 0 && algorithm !== ALGORITHM['deflate-raw']) return STATUS.badField;
+    }
+    if (request.sourceLength > LIMITS.maxTransfer || request.capacity > LIMITS.maxTransfer) {
+      return STATUS.badLength;
+    }
+    if (rule.destination === 'yes' && request.capacity === 0) return STATUS.badLength;
+    if (request.auxLength > (rule.aux === 'copied' ? LIMITS.maxAux : LIMITS.maxTransfer)) {
+      return STATUS.badLength;
+    }
+    if ((rule.aux === 'read' || rule.aux === 'written') && request.auxLength < request.sourceLength) {
+      return STATUS.badLength;
+    }
+    if (rule.session === 'no' && session !== 0) return STATUS.badSession;
+    return rule.session === 'yes' && session === 0 && request.operation !== OPCODE.chain
+      ? STATUS.badSession
+      : STATUS.ok;
+  }
+
+  /** Finds the ranges in this process, and copies the parameters; false for one that the client may not touch. */
+  #translate(entry: Int32Array, space: number, rule: OperationRule): boolean {
+    const request = this.#request;
+    const state = this.#state;
+    request.source = 0;
+    request.destination = 0;
+    request.aux = 0;
+    if (rule.source && request.sourceLength > 0) {
+      request.source = translate(state, space, wide(entry, WORD_SOURCE), request.sourceLength, false);
+      if (request.source === 0) return false;
+    }
+    if (rule.destination !== 'no' && request.capacity > 0) {
+      request.destination = translate(state, space, wide(entry, WORD_DESTINATION), request.capacity, true);
+      if (request.destination === 0) return false;
+    }
+    if (rule.aux === 'none' || request.auxLength === 0) return true;
+    const isWritten = rule.aux === 'written';
+    request.aux = translate(state, space, wide(entry, WORD_AUX), request.auxLength, isWritten);
+    if (request.aux === 0) return false;
+    if (rule.aux === 'copied') {
+      copyMemory(this.#aux.address, request.aux, request.auxLength);
+      request.aux = this.#aux.address;
+    }
+    return true;
+  }
+
+  /** Executes the request in hand, whose addresses are in this process. */
+  #perform(space: number, session: number, flags: number): Outcome {
+    const request = this.#request;
+    request.piece = (flags & SQE_FLAG.piece) !== 0;
+    request.unpadded = (flags & SQE_FLAG.unpadded) !== 0;
+    request.context = 0;
+    if (request.operation === OPCODE.sessionOpen) {
+      const outcome = this.#sessions.open(space);
+      request.result = outcome === STATUS.ok ? this.#sessions.opened : 0;
+      return outcome;
+    }
+    if (!mayRun(request)) return STATUS.badLength;
+    if (session !== 0) return this.#performInSession(space, session, flags);
+    const offer = this.registry.choose(request);
+    return offer ? this.#runOffer(offer, space, flags) : STATUS.unsupported;
+  }
+
+  #performInSession(space: number, session: number, flags: number): Outcome {
+    const request = this.#request;
+    const at = this.#sessions.take(session, space);
+    if (at < 0) return STATUS.badSession;
+    try {
+      const offer = this.registry.offerOf(request.operation, request.algorithm, this.#sessions.engineOf(at));
+      return offer ? this.#runOffer(offer, space, flags) : STATUS.unsupported;
+    } finally {
+      this.#sessions.release(at);
+    }
+  }
+
+  #runOffer({ engine, capability }: Offer, space: number, flags: number): Outcome {
+    const request = this.#request;
     this.engine = ENGINE_ID[engine.name];
-    if (engine.capabilities.rereads && isMapped && request.sourceLength > 0) this.#copySource(request);
-    const status = engine.compress(request);
-    if (status === STATUS.ok) this.#checksum(flags, request.source, request.sourceLength);
-    return status;
+    const { source } = request;
+    if (capability.rereads === true && request.sourceLength > 0 && this.#isMapped(space)) this.#copySource();
+    const status = engine.run(request);
+    request.source = source;
+    const bytes = Math.max(request.consumed, request.produced);
+    const units = unitsOf(request.operation, request.algorithm, undefined, 0, request);
+    this.#workNs += nanosecondsOf(capability, request.level, bytes, units);
+    if (status === STATUS.ok && (flags & CHECKSUMS) !== 0) this.#checksum(flags);
+    return status === STATUS.corrupt && engine.name === 'libdeflate' ? this.#diagnose() : status;
   }
 
   /** Another process may change its memory at any time: an engine that minds gets a copy of the source. */
-  #copySource(request: EngineRequest): void {
+  #copySource(): void {
+    const request = this.#request;
     this.#copy ??= Mapping.anonymous(LIMITS.maxTransfer);
     copyMemory(this.#copy.address, request.source, request.sourceLength);
     request.source = this.#copy.address;
@@ -201,132 +280,43 @@ export class Executor {
     return this.#state.words[this.#state.space(space) + SPACE.mode] === SPACE_MODE.mapped;
   }
 
-  #decompress(request: EngineRequest, session: number, space: number, flags: number): Outcome {
-    if (request.piece) return STATUS.badField;
-    const status =
-      session === 0 ? this.#decompressWhole(request) : this.#decompressStream(request, session, space);
-    if (status === STATUS.ok) this.#checksum(flags, request.destination, request.produced);
-    return status;
+  /** The checksum of what was compressed, or came out. */
+  #checksum(flags: number): void {
+    const request = this.#request;
+    const packs = request.operation === OPCODE.compress;
+    const address = packs ? request.source : request.destination;
+    const length = packs ? request.sourceLength : request.produced;
+    const checksums = this.#checksums;
+    request.result =
+      (flags & SQE_FLAG.crc32) !== 0 ? checksums.crc32(address, length) : checksums.adler32(address, length);
   }
 
-  #checksum(flags: number, address: number, length: number): void {
-    if ((flags & SQE_FLAG.crc32) !== 0) this.result = this.#checksums.crc32(address, length);
-    else if ((flags & SQE_FLAG.adler32) !== 0) this.result = this.#checksums.adler32(address, length);
-  }
-
-  #decompressWhole(request: EngineRequest): Outcome {
-    const engine = this.registry.decompressor;
-    if (!engine) return STATUS.unsupported;
-    this.engine = ENGINE_ID[engine.name];
-    const status = engine.decompress(request);
-    if (status !== STATUS.corrupt || engine.name !== 'libdeflate') return status;
-    // libdeflate calls all bad input corrupt; another engine can tell input that ends early.
-    const second = this.registry.diagnostician?.decompress(request) ?? status;
+  /** libdeflate calls all bad input corrupt; another engine can tell input that ends early. */
+  #diagnose(): Outcome {
+    const request = this.#request;
+    const offers = this.registry.offers(request.operation, request.algorithm);
+    const other = offers.find(({ engine }) => engine.name === 'zlib' || engine.name === 'node');
+    const second = other?.engine.run(request) ?? STATUS.corrupt;
     request.streamEnd = false;
     request.produced = 0;
     return second === STATUS.ok ? STATUS.corrupt : second;
   }
 
-  #decompressStream(request: EngineRequest, session: number, space: number): Outcome {
-    const engine = this.registry.streamer;
-    if (!engine) return STATUS.unsupported;
-    this.engine = ENGINE_ID[engine.name];
-    const at = this.#takeSession(session, space);
-    if (at < 0) return STATUS.badSession;
-    const words = this.#state.words;
-    try {
-      if (words[at + SESSION.algorithm] !== request.algorithm) return STATUS.badSession;
-      return engine.decompressStream(this.#state.wide(at + SESSION.addressLow), request);
-    } finally {
-      words[this.#thread + THREAD.session] = 0;
-      Atomics.store(words, at + SESSION.state, SESSION_OPEN);
-    }
+  #runChain(space: number, flags: number): Outcome {
+    return this.#chain.run(space, flags, (address, length) =>
+      translate(this.#state, space, address, length, true),
+    );
   }
 
-  #openStream(algorithm: number, space: number): Outcome {
-    const engine = this.registry.streamer;
-    if (!engine || algorithmName(algorithm) === undefined) return STATUS.unsupported;
-    this.engine = ENGINE_ID[engine.name];
-    const { words } = this.#state;
-    const spaceAt = this.#state.space(space);
-    const max = words[spaceAt + SPACE.maxSessions]!;
-    if (Atomics.add(words, spaceAt + SPACE.sessions, 1) >= max && max !== 0) {
-      Atomics.sub(words, spaceAt + SPACE.sessions, 1);
-      return STATUS.noResources;
-    }
-    const outcome = this.#takeFreeSession(engine, algorithm, space);
-    if (outcome !== STATUS.ok) Atomics.sub(words, spaceAt + SPACE.sessions, 1);
-    return outcome;
-  }
-
-  #takeFreeSession(engine: Engine, algorithm: number, space: number): Outcome {
-    const { words, shape } = this.#state;
-    for (let slot = 0; slot < shape.sessions; slot++) {
-      const at = this.#state.session(slot);
-      if (Atomics.compareExchange(words, at + SESSION.state, SESSION_FREE, SESSION_BUSY) !== SESSION_FREE)
-        continue;
-      const address = engine.openStream(algorithm);
-      if (address === 0) {
-        Atomics.store(words, at + SESSION.state, SESSION_FREE);
-        return STATUS.noResources;
-      }
-      words[at + SESSION.space] = space;
-      words[at + SESSION.algorithm] = algorithm;
-      this.#state.setWide(at + SESSION.addressLow, address);
-      const serial = (words[at + SESSION.serial]! + 1) & 0x7ffff;
-      words[at + SESSION.serial] = serial;
-      this.result = (serial << SESSION_SLOT_BITS) | (slot + 1);
-      Atomics.store(words, at + SESSION.state, SESSION_OPEN);
-      return STATUS.ok;
-    }
-    return STATUS.noResources;
-  }
-
-  #closeStream(session: number, space: number): Outcome {
-    const at = this.#takeSession(session, space);
-    if (at < 0) return STATUS.badSession;
-    this.#state.words[this.#thread + THREAD.session] = 0;
-    releaseSession(this.#state, at, this.registry.streamer);
-    return STATUS.ok;
-  }
-
-  /** Takes a session of this address space for one request; -1 if it is not there, not theirs, or in use. */
-  #takeSession(session: number, space: number): number {
-    const slot = (session & ((1 << SESSION_SLOT_BITS) - 1)) - 1;
-    if (slot < 0 || slot >= this.#state.shape.sessions) return -1;
-    const { words } = this.#state;
-    const at = this.#state.session(slot);
-    if (Atomics.compareExchange(words, at + SESSION.state, SESSION_OPEN, SESSION_BUSY) !== SESSION_OPEN)
-      return -1;
-    if (words[at + SESSION.space] === space && words[at + SESSION.serial] === session >>> SESSION_SLOT_BITS) {
-      words[this.#thread + THREAD.session] = slot + 1;
-      return at;
-    }
-    Atomics.store(words, at + SESSION.state, SESSION_OPEN);
-    return -1;
-  }
-}
-
-/** Frees a session that the caller has taken. */
-function releaseSession(state: DeviceState, at: number, streamer: Engine | undefined): void {
-  streamer?.closeStream(state.wide(at + SESSION.addressLow));
-  Atomics.sub(state.words, state.space(state.words[at + SESSION.space]!) + SPACE.sessions, 1);
-  Atomics.store(state.words, at + SESSION.state, SESSION_FREE);
-}
-
-/** Ends the session that a thread which is gone had in use: whatever state it was left in, nobody goes on with it. */
-export function abandonSession(state: DeviceState, slot: number, streamer: Engine | undefined): void {
-  releaseSession(state, state.session(slot), streamer);
-}
-
-/** Frees every session of an address space whose queues are all disabled. */
-export function releaseSessions(state: DeviceState, space: number, streamer: Engine | undefined): void {
-  for (let slot = 0; slot < state.shape.sessions; slot++) {
-    const at = state.session(slot);
-    if (state.words[at + SESSION.space] !== space) continue;
-    if (Atomics.compareExchange(state.words, at + SESSION.state, SESSION_OPEN, SESSION_BUSY) !== SESSION_OPEN)
-      continue;
-    releaseSession(state, at, streamer);
+  /** What the completion tells of the request in hand. */
+  #report(): void {
+    const request = this.#request;
+    this.produced = request.produced;
+    this.consumed = request.consumed;
+    this.result = request.result;
+    this.flags = request.streamEnd ? CQE_FLAG.streamEnd : 0;
+    // A checksum of 64 bits: nothing else is produced.
+    if (request.operation === OPCODE.checksum) this.produced = request.resultHigh;
   }
 }
 

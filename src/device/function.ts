@@ -24,7 +24,6 @@ import { Account } from './account.js';
 import type { Counters, QueueListing } from './client-counters.js';
 import type { Device } from './device.js';
 import { DmaRegions } from './dma-regions.js';
-import { releaseSessions } from './executor.js';
 import { FunctionQueues } from './function-queues.js';
 import { InterruptRoutes } from './interrupt-routes.js';
 import { pciConfig } from './pci-config.js';
@@ -256,7 +255,7 @@ export class DeviceFunction {
   /** DEVICE_RESET: no queue is enabled and no session open afterwards; DMA regions stay. */
   async reset(): Promise<void> {
     await this.#queues.reset();
-    releaseSessions(this.#device.state, this.space, this.#device.streamer);
+    this.#device.sessions.endAll(this.space);
   }
 
   /** Tells the client that the device has failed. */

@@ -276,7 +276,7 @@ export class QueueTurn {
     // Back to reading doorbells, of a list that may be old by now: a queue's generation is looked at before its doorbell.
     Atomics.store(words, threadAt + THREAD.reading, this.#host.version);
     if (isLong) this.#countAsPoller(true);
-    const workUs = executor.workUs(entry);
+    const workUs = executor.workUs;
     const chargedUs = OVERHEAD_US + Math.max(workUs, elapsedUs / PATIENCE);
     this.ticks += Math.min(0x3fffffff, chargedUs * TICKS_PER_US) | 0;
     this.executed = true;

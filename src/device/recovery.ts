@@ -1,8 +1,7 @@
 import { CQE, CQE_WORD_SHIFT, DOORBELL, STATUS, STATUS_PAGE } from '../abi/queue.js';
 import type { Signaller } from '../sys/signal.js';
-import type { Engine } from './engines/engine.js';
-import { abandonSession } from './executor.js';
 import { viewQueue } from './served-queue.js';
+import type { Sessions } from './sessions.js';
 import { type DeviceState, HEADER, QUEUE, SPACE, THREAD, THREAD_AWAY, THREAD_COUNTED } from './state.js';
 
 const REQUEST_ID = CQE.offset.requestId >> 2;
@@ -15,7 +14,7 @@ export interface RecoveryParts {
   /** The status page, writable. */
   status: Int32Array;
   signaller: Signaller;
-  streamer: Engine | undefined;
+  sessions: Sessions;
 }
 
 /**
@@ -39,7 +38,7 @@ export function recoverThread(parts: RecoveryParts, thread: number): void {
     Atomics.compareExchange(words, state.queue(block) + QUEUE.lock, thread + 1, 0);
   }
   const session = words[at + THREAD.session]!;
-  if (session !== 0) abandonSession(state, session - 1, parts.streamer);
+  if (session !== 0) parts.sessions.abandon(session - 1, thread);
   words[at + THREAD.session] = 0;
   const block = words[at + THREAD.block]! - 1;
   if (block >= 0) failRequest(parts, at, block);

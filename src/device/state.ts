@@ -128,17 +128,30 @@ export const SPACE_REGION = {
   addressHigh: 7,
 } as const;
 
-export const SESSION_WORDS = 8;
 export const SESSION = {
-  /** 0 free, 1 open, 2 in use by a request. */
+  /** SESSION_STATE. */
   state: 0,
   space: 1,
-  algorithm: 2,
-  addressLow: 3,
-  addressHigh: 4,
   /** Distinguishes one use of the slot from the next; part of the session's number. */
-  serial: 5,
+  serial: 2,
+  /** What its requests must name: an operation, with what belongs to it, and an algorithm. */
+  operation: 3,
+  algorithm: 4,
+  /** The engine that keeps it (ENGINE_ID). */
+  engine: 5,
+  /** Its requests build on one another: one at a time. Otherwise each thread has a context of its own. */
+  exclusive: 6,
+  /** Requests that use it now, where several may. */
+  users: 7,
+  level: 8,
+  param0: 9,
+  param1: 10,
+  param2: 11,
+  keyLength: 12,
+  /** From here on, the address of each thread's context; of an exclusive session, the first is all threads'. */
+  contexts: 14,
 } as const;
+export const SESSION_STATE = { free: 0, open: 1, busy: 2 } as const;
 
 export interface DeviceShape {
   threads: number;
@@ -160,6 +173,7 @@ export class DeviceState {
   readonly spacesAt: number;
   readonly spaceWords: number;
   readonly sessionsAt: number;
+  readonly sessionWords: number;
 
   constructor(shape: DeviceShape, buffer?: SharedArrayBuffer) {
     this.shape = shape;
@@ -169,7 +183,8 @@ export class DeviceState {
     this.spacesAt = this.hotAt + this.hotWords;
     this.spaceWords = SPACE_HEADER_WORDS + shape.regionsPerSpace * SPACE_REGION_WORDS;
     this.sessionsAt = this.spacesAt + shape.spaces * this.spaceWords;
-    const total = this.sessionsAt + shape.sessions * SESSION_WORDS;
+    this.sessionWords = SESSION.contexts + 2 * shape.threads;
+    const total = this.sessionsAt + shape.sessions * this.sessionWords;
     this.words = new Int32Array(buffer ?? new SharedArrayBuffer(total * 4));
     if (buffer) return;
     for (let thread = 0; thread < shape.threads; thread++) {
@@ -213,7 +228,7 @@ export class DeviceState {
   }
 
   session(index: number): number {
-    return this.sessionsAt + index * SESSION_WORDS;
+    return this.sessionsAt + index * this.sessionWords;
   }
 
   /** Reads an address or length from two words, low first. */

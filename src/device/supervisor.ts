@@ -16,6 +16,8 @@ export interface SupervisorOptions {
   state: DeviceState;
   statusAddress: number;
   statusFd: number;
+  /** Where key material of sessions is kept. */
+  keysAddress: number;
   maxThreads: number;
   spinMicroseconds: number;
   coolMs: number;
@@ -62,14 +64,24 @@ export class Supervisor {
     if (thread >= maxThreads) return Promise.resolve();
     // A spare thread was entered when it was started.
     if (!this.#spare && !this.#lifeline.enter(engineThread(thread))) return Promise.resolve();
-    const { statusAddress, statusFd, spinMicroseconds, coolMs, sleepSet, disabledEngines, faults, lifeline } =
-      this.#options;
+    const {
+      statusAddress,
+      statusFd,
+      keysAddress,
+      spinMicroseconds,
+      coolMs,
+      sleepSet,
+      disabledEngines,
+      faults,
+      lifeline,
+    } = this.#options;
     const data: EngineWorkerData = {
       shape: state.shape,
       state: state.buffer,
       thread,
       statusAddress,
       statusFd,
+      keysAddress,
       wakeFd: this.wakeFd,
       sleepSet,
       spinMicroseconds,

@@ -19,6 +19,12 @@ export class Submission {
   sourceLength = 0;
   destination = 0;
   capacity = 0;
+  /** A third range: parameters, or a second source or destination. */
+  aux = 0;
+  auxLength = 0;
+  param0 = 0;
+  param1 = 0;
+  param2 = 0;
 }
 
 /** How one request ended. */

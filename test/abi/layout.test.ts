@@ -46,12 +46,12 @@ describe('layouts', () => {
       destinationCapacity: 28,
       destinationLow: 32,
       destinationHigh: 36,
-      reserved0: 40,
-      reserved1: 44,
-      reserved2: 48,
-      reserved3: 52,
-      reserved4: 56,
-      reserved5: 60,
+      auxLow: 40,
+      auxHigh: 44,
+      auxLength: 48,
+      param0: 52,
+      param1: 56,
+      param2: 60,
     });
   });
 

@@ -121,7 +121,7 @@ for (const [mode, options] of Object.entries({
         [STATUS.badField, { flags: SQE_FLAG.piece }, packed],
         [STATUS.badLength, { capacity: 0 }, packed],
         [STATUS.badSession, { session: 99 }, packed],
-        [STATUS.badSession, { operation: OPCODE.streamClose, session: 5 }, packed],
+        [STATUS.badSession, { operation: OPCODE.sessionClose, session: 5 }, packed],
       ];
       let refused = 0;
       for (const [status, given, input] of cases) {

@@ -9,13 +9,13 @@ import { execute, next, put, sampleText, withDevice } from './support-device.js'
 import { LocalDevice } from './support-local-device.js';
 
 async function open(queue: WvaQueue, algorithm: number = ALGORITHM['deflate-raw']): Promise<number> {
-  const done = await execute(queue, { opcode: OPCODE.streamOpen, algorithm });
+  const done = await execute(queue, { opcode: OPCODE.sessionOpen, algorithm });
   assert.equal(statusName(done.status), 'ok');
   return done.result;
 }
 
 async function close(queue: WvaQueue, session: number): Promise<string> {
-  return statusName((await execute(queue, { opcode: OPCODE.streamClose, session })).status);
+  return statusName((await execute(queue, { opcode: OPCODE.sessionClose, session })).status);
 }
 
 describe('sessions', () => {
@@ -106,7 +106,7 @@ describe('sessions', () => {
         for (let opened = 0; opened < LIMITS.maxSessions; ) {
           const batch = Math.min(queue.depth, LIMITS.maxSessions - opened);
           for (let i = 0; i < batch; i++)
-            put(queue.pair, { opcode: OPCODE.streamOpen, algorithm: 1 + (i % 3) });
+            put(queue.pair, { opcode: OPCODE.sessionOpen, algorithm: 1 + (i % 3) });
           queue.publish();
           for (let i = 0; i < batch; i++) {
             const done = await next(queue);
@@ -121,7 +121,7 @@ describe('sessions', () => {
       assert.equal(numbers.size, LIMITS.maxSessions);
       assert.ok(!numbers.has(0));
       for (let i = 0; i < 3; i++) {
-        const done = await execute(before, { opcode: OPCODE.streamOpen, algorithm: 1 });
+        const done = await execute(before, { opcode: OPCODE.sessionOpen, algorithm: 1 });
         assert.equal(statusName(done.status), 'noResources');
       }
       const [some] = numbers;

@@ -159,7 +159,7 @@ describe('a queue in memory without a descriptor', () => {
     const refused: [Partial<Record<keyof typeof SQE.offset, number>>, number][] = [
       [{ sequence: 77 }, STATUS.staleSlot],
       [{ opcode: 99 }, STATUS.badOpcode],
-      [{ reserved3: 1 }, STATUS.badField],
+      [{ param0: 1 }, STATUS.badField],
       [{ ...GZIP, ...data(beyond, 10, MIB, 1000) }, STATUS.badAddress],
       [{ ...GZIP, ...data(beyond - 5, 10, MIB, 1000) }, STATUS.badAddress],
       [{ ...GZIP, ...data(MIB, 10, beyond - 5, 1000) }, STATUS.badAddress],

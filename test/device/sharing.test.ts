@@ -210,13 +210,13 @@ describe('quotas', () => {
     const local = await start(t, 2);
     const account = limited({ sessions: 2 });
     const [some, others] = [await connect(local, { account }), await connect(local)];
-    const openSession = { opcode: OPCODE.streamOpen, algorithm: ALGORITHM.gzip };
+    const openSession = { opcode: OPCODE.sessionOpen, algorithm: ALGORITHM.gzip };
     const first = await execute(some.queues[0]!, openSession);
     assert.equal(first.status, STATUS.ok);
     assert.equal((await execute(some.queues[0]!, openSession)).status, STATUS.ok);
     assert.equal((await execute(some.queues[0]!, openSession)).status, STATUS.noResources);
     assert.equal((await execute(others.queues[0]!, openSession)).status, STATUS.ok);
-    const close = { opcode: OPCODE.streamClose, session: first.result };
+    const close = { opcode: OPCODE.sessionClose, session: first.result };
     assert.equal((await execute(some.queues[0]!, close)).status, STATUS.ok);
     assert.equal((await execute(some.queues[0]!, openSession)).status, STATUS.ok);
     for (const { driver } of [some, others]) await driver.close();

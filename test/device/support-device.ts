@@ -45,7 +45,7 @@ export interface RawSqe {
   sourceLength?: number;
   destination?: number | bigint;
   capacity?: number;
-  /** Words from `reserved0` on. */
+  /** Words from `auxLow` on. */
   reserved?: number[];
   /** Instead of the right sequence. */
   sequence?: number;
@@ -71,7 +71,7 @@ export function fill(sq: Int32Array, at: number, sqe: RawSqe): void {
   put(SQE.offset.sourceLength, sqe.sourceLength ?? 0);
   put(SQE.offset.destinationCapacity, sqe.capacity ?? 0);
   wide(SQE.offset.destinationLow, sqe.destination ?? 0);
-  for (let i = 0; i < 6; i++) put(SQE.offset.reserved0 + i * 4, sqe.reserved?.[i] ?? 0);
+  for (let i = 0; i < 6; i++) put(SQE.offset.auxLow + i * 4, sqe.reserved?.[i] ?? 0);
   if (sqe.sequence !== undefined) put(SQE.offset.sequence, sqe.sequence);
 }
 

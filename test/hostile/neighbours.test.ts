@@ -72,7 +72,7 @@ describe('neighbours of a hostile client', () => {
     own.mapping.bytes.set(packed);
     const mine = await hostile.memory(1 << 16, true, 2 ** 42);
     const victims = await victim.queue(0, 16);
-    const session = (await victims.execute({ opcode: OPCODE.streamOpen, algorithm })).result;
+    const session = (await victims.execute({ opcode: OPCODE.sessionOpen, algorithm })).result;
     const feed = async (from: number, to: number, at: number): Promise<number> => {
       const done = await victims.execute({
         opcode: OPCODE.decompress,
@@ -98,15 +98,15 @@ describe('neighbours of a hostile client', () => {
     assert.equal((await queue.execute({ ...compress, destination: theirs })).status, STATUS.badAddress);
     for (const [opcode, number] of [
       [OPCODE.decompress, session],
-      [OPCODE.streamClose, session],
+      [OPCODE.sessionClose, session],
       [OPCODE.decompress, session + 1],
-      [OPCODE.streamClose, session ^ 4096],
+      [OPCODE.sessionClose, session ^ 4096],
     ] as const) {
       const done = await queue.execute({ ...good, opcode, algorithm, session: number });
       assert.equal(done.status, STATUS.badSession);
     }
     for (let number = 0; number < 4096; number++) {
-      queue.put({ opcode: OPCODE.streamClose, session: (session & ~4095) | number });
+      queue.put({ opcode: OPCODE.sessionClose, session: (session & ~4095) | number });
       if (queue.tail % queue.depth !== 0) continue;
       queue.ring();
       while (queue.head !== queue.tail) assert.equal((await queue.next()).status, STATUS.badSession);

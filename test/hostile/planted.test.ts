@@ -53,7 +53,7 @@ async function plant(socket: string, pattern: Buffer, compressed: Buffer): Promi
     }
   }
   // A session with the pattern in its window, in the middle of a stream.
-  const opened = await queue.execute({ opcode: OPCODE.streamOpen, algorithm: ALGORITHM['deflate-raw'] });
+  const opened = await queue.execute({ opcode: OPCODE.sessionOpen, algorithm: ALGORITHM['deflate-raw'] });
   assert.equal(opened.status, STATUS.ok);
   memory.mapping.bytes.set(compressed);
   const fed = await queue.execute({
@@ -85,7 +85,7 @@ function looksClean(where: string, bytes: Uint8Array, pattern: Buffer): void {
 async function provoke(queue: HostileQueue, bytes: Uint8Array, iova: number, pattern: Buffer): Promise<void> {
   const request = { source: iova, sourceLength: 4096, destination: iova + HALF, capacity: HALF };
   for (const input of [...BACK_REFERENCES, Buffer.alloc(300, 0xff), Buffer.from([0x1f, 0x8b, 8])]) {
-    const opened = await queue.execute({ opcode: OPCODE.streamOpen, algorithm: ALGORITHM['deflate-raw'] });
+    const opened = await queue.execute({ opcode: OPCODE.sessionOpen, algorithm: ALGORITHM['deflate-raw'] });
     for (const session of [0, opened.result]) {
       for (const algorithm of session === 0 ? Object.values(ALGORITHM) : [ALGORITHM['deflate-raw']]) {
         bytes.fill(FILL);
@@ -102,7 +102,7 @@ async function provoke(queue: HostileQueue, bytes: Uint8Array, iova: number, pat
         looksClean('the output of a failed request', bytes.subarray(HALF), pattern);
       }
     }
-    await queue.execute({ opcode: OPCODE.streamClose, session: opened.result });
+    await queue.execute({ opcode: OPCODE.sessionClose, session: opened.result });
   }
   for (let level = 0; level <= 12; level++) {
     for (const capacity of [1, 7, 100, 1000]) {

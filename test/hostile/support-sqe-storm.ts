@@ -36,10 +36,10 @@ function writeGood(queue: HostileQueue, { iova }: HostileMemory, requestId: numb
   const kind = random() % 8;
   const algorithm = kind === 4 ? ALGORITHM['deflate-raw'] : 1 + (random() % 3);
   if (kind === 0) return queue.put({ opcode: OPCODE.noop, requestId });
-  if (kind === 1) return queue.put({ opcode: OPCODE.streamOpen, algorithm, requestId });
+  if (kind === 1) return queue.put({ opcode: OPCODE.sessionOpen, algorithm, requestId });
   if (kind === 2) {
     return queue.put({
-      opcode: OPCODE.streamClose,
+      opcode: OPCODE.sessionClose,
       session: ((random() % 64) << 12) | (random() % 64),
       requestId,
     });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import zlib from 'node:zlib';
 import fc from 'fast-check';
-import type { CompressionAlgorithm } from '../../src/index.js';
+import type { DeflateAlgorithm } from '../../src/index.js';
 
 /* Bytes to compress: of many kinds, of sizes where something changes, and the same in every run. */
 
@@ -15,7 +15,7 @@ const POOL_BYTES = 4 * MIB;
 export const KINDS = ['random', 'zeros', 'text', 'repetitive', 'packed'] as const;
 export type Kind = (typeof KINDS)[number];
 
-export const FORMATS: CompressionAlgorithm[] = ['gzip', 'deflate', 'deflate-raw'];
+export const FORMATS: DeflateAlgorithm[] = ['gzip', 'deflate', 'deflate-raw'];
 
 /** Sizes at which a request takes another path: the smallest engine's limit, pages, pieces. */
 export const EDGE_SIZES = [
@@ -92,7 +92,7 @@ export const samples = (max: number): fc.Arbitrary<Buffer> =>
 
 /** What node:zlib makes of it. */
 export const reference: Record<
-  CompressionAlgorithm,
+  DeflateAlgorithm,
   { pack: (data: Uint8Array, options?: zlib.ZlibOptions) => Buffer; unpack: (data: Uint8Array) => Buffer }
 > = {
   gzip: { pack: zlib.gzipSync, unpack: zlib.gunzipSync },

@@ -1,8 +1,8 @@
-import { ALGORITHM } from '../../abi/algorithms.js';
-import { STATUS } from '../../abi/queue.js';
+import { ALGORITHM, DEFLATE_ALGORITHMS } from '../../abi/algorithms.js';
+import { OPCODE, STATUS } from '../../abi/queue.js';
 import { viewMemory } from '../../sys/libc.js';
 import { allocateState, freeState, Mapping } from '../../sys/memory.js';
-import type { Engine, EngineRequest, Outcome } from './engine.js';
+import type { Capability, Engine, EngineRequest, Outcome } from './engine.js';
 import { bindAll, loadedPath, setPointer } from './native.js';
 
 /*
@@ -82,18 +82,27 @@ function viewState(state: number): Int32Array {
   return new Int32Array(viewMemory(state, STATE_BYTES));
 }
 
+/** Levels 1 to 3: beyond them it has no ratio to offer (docs/benchmarks.md, "Levels"). */
+const COMPRESS = {
+  operations: ['compress'],
+  algorithms: DEFLATE_ALGORITHMS,
+  levels: { min: 1, max: 3 },
+  nsPerByte: [0, 4, 5, 5],
+  pieces: true,
+} as const;
+const DECOMPRESS = { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, nsPerByte: 2 } as const;
+
 class IsalEngine implements Engine {
   readonly name = 'isa-l';
   readonly library: string;
   readonly version: string;
-  readonly capabilities = {
-    levels: { min: 1, max: 3 },
-    nsPerByte: [0, 4, 5, 5],
-    pieces: true,
-    decompress: true,
-    streams: true,
-    rereads: false,
-  };
+  readonly capabilities: readonly Capability[] = [
+    // Below this size its block headers cost more bytes than its speed is worth.
+    { ...COMPRESS, rank: 10, minBytes: 512 },
+    { ...COMPRESS, rank: 90 },
+    { ...DECOMPRESS, rank: 20 },
+    { ...DECOMPRESS, rank: 10, session: 'exclusive' },
+  ];
   readonly #f: Functions;
   readonly #deflate: Mapping;
   readonly #inflate: Mapping;
@@ -106,7 +115,14 @@ class IsalEngine implements Engine {
     this.#inflate = Mapping.anonymous(STATE_BYTES);
   }
 
-  compress(request: EngineRequest): Outcome {
+  run(request: EngineRequest): Outcome {
+    if (request.operation === OPCODE.compress) return this.#compress(request);
+    return request.context === 0
+      ? this.#decompress(request)
+      : this.#decompressStream(request.context, request);
+  }
+
+  #compress(request: EngineRequest): Outcome {
     const stream = this.#deflate.address;
     const words = this.#deflate.words;
     this.#f.isal_deflate_init(stream);
@@ -130,27 +146,27 @@ class IsalEngine implements Engine {
     return availOut === 0 ? STATUS.noSpace : STATUS.ok;
   }
 
-  decompress(request: EngineRequest): Outcome {
+  #decompress(request: EngineRequest): Outcome {
     this.#start(this.#inflate.address, this.#inflate.words, request.algorithm);
     const outcome = this.#step(this.#inflate.address, this.#inflate.words, request);
     if (outcome !== STATUS.ok || request.streamEnd) return outcome;
     return request.produced === request.capacity ? STATUS.noSpace : STATUS.truncated;
   }
 
-  openStream(algorithm: number): number {
+  openContext({ algorithm }: EngineRequest): number {
     const state = allocateState(STATE_BYTES);
     this.#start(state, viewState(state), algorithm);
     return state;
   }
 
-  decompressStream(state: number, request: EngineRequest): Outcome {
+  #decompressStream(state: number, request: EngineRequest): Outcome {
     const words = viewState(state);
     const outcome = this.#step(state, words, request);
     if (request.streamEnd) this.#start(state, words, request.algorithm);
     return outcome;
   }
 
-  closeStream(state: number): void {
+  closeContext(state: number): void {
     freeState(state, STATE_BYTES);
   }
 

@@ -1,7 +1,7 @@
-import { ALGORITHM } from '../../abi/algorithms.js';
-import { STATUS } from '../../abi/queue.js';
+import { ALGORITHM, DEFLATE_ALGORITHMS } from '../../abi/algorithms.js';
+import { OPCODE, STATUS } from '../../abi/queue.js';
 import { PieceMaker } from './block-walk.js';
-import { type Engine, type EngineRequest, NO_STREAMS, type Outcome } from './engine.js';
+import { type Capability, type Engine, type EngineRequest, NO_SESSIONS, type Outcome } from './engine.js';
 import { bindAll, loadedPath } from './native.js';
 import { bindZlib } from './zlib-binding.js';
 
@@ -68,13 +68,12 @@ class LibdeflateEngine implements Engine {
   readonly name = 'libdeflate';
   readonly library: string;
   readonly version = 'ABI 0';
-  readonly capabilities: Engine['capabilities'];
-  readonly openStream = NO_STREAMS.openStream;
-  readonly decompressStream = NO_STREAMS.decompressStream;
-  readonly closeStream = NO_STREAMS.closeStream;
+  readonly capabilities: readonly Capability[];
+  readonly openContext = NO_SESSIONS.openContext;
+  readonly closeContext = NO_SESSIONS.closeContext;
   readonly #f: Functions;
-  readonly #compress: Compress[] = [];
-  readonly #decompress: Decompress[] = [];
+  readonly #compressBy: Compress[] = [];
+  readonly #decompressBy: Decompress[] = [];
   readonly #compressors = new Float64Array(16);
   readonly #decompressor: number;
   readonly #pieces: PieceMaker | undefined;
@@ -86,26 +85,34 @@ class LibdeflateEngine implements Engine {
   constructor(functions: Functions, library: string) {
     this.#f = functions;
     this.library = library;
-    this.#compress[ALGORITHM['deflate-raw']] = functions.libdeflate_deflate_compress;
-    this.#compress[ALGORITHM.deflate] = functions.libdeflate_zlib_compress;
-    this.#compress[ALGORITHM.gzip] = functions.libdeflate_gzip_compress;
-    this.#decompress[ALGORITHM['deflate-raw']] = functions.libdeflate_deflate_decompress_ex;
-    this.#decompress[ALGORITHM.deflate] = functions.libdeflate_zlib_decompress_ex;
-    this.#decompress[ALGORITHM.gzip] = functions.libdeflate_gzip_decompress_ex;
+    this.#compressBy[ALGORITHM['deflate-raw']] = functions.libdeflate_deflate_compress;
+    this.#compressBy[ALGORITHM.deflate] = functions.libdeflate_zlib_compress;
+    this.#compressBy[ALGORITHM.gzip] = functions.libdeflate_gzip_compress;
+    this.#decompressBy[ALGORITHM['deflate-raw']] = functions.libdeflate_deflate_decompress_ex;
+    this.#decompressBy[ALGORITHM.deflate] = functions.libdeflate_zlib_decompress_ex;
+    this.#decompressBy[ALGORITHM.gzip] = functions.libdeflate_gzip_decompress_ex;
     this.#decompressor = functions.libdeflate_alloc_decompressor();
     const zlib = bindZlib();
     this.#pieces = zlib && new PieceMaker(zlib);
-    this.capabilities = {
-      levels: { min: 0, max: 12 },
-      nsPerByte: [0.5, 8, 10, 10, 11, 13, 16, 22, 40, 50, 150, 200, 250],
-      pieces: this.#pieces !== undefined,
-      decompress: true,
-      streams: false,
-      rereads: true,
-    };
+    this.capabilities = [
+      {
+        operations: ['compress'],
+        algorithms: DEFLATE_ALGORITHMS,
+        rank: 20,
+        levels: { min: 0, max: 12 },
+        nsPerByte: [0.5, 8, 10, 10, 11, 13, 16, 22, 40, 50, 150, 200, 250],
+        pieces: this.#pieces !== undefined,
+        rereads: true,
+      },
+      { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 10, nsPerByte: 2 },
+    ];
   }
 
-  compress(request: EngineRequest): Outcome {
+  run(request: EngineRequest): Outcome {
+    return request.operation === OPCODE.compress ? this.#compress(request) : this.#decompress(request);
+  }
+
+  #compress(request: EngineRequest): Outcome {
     const { level, source, sourceLength, destination, capacity } = request;
     let compressor = this.#compressors[level]!;
     if (compressor === 0) {
@@ -113,7 +120,7 @@ class LibdeflateEngine implements Engine {
       if (compressor === 0) return STATUS.noResources;
       this.#compressors[level] = compressor;
     }
-    const written = this.#compress[request.algorithm]!(
+    const written = this.#compressBy[request.algorithm]!(
       compressor,
       source,
       sourceLength,
@@ -134,8 +141,8 @@ class LibdeflateEngine implements Engine {
     this.#pieces?.close();
   }
 
-  decompress(request: EngineRequest): Outcome {
-    const code = this.#decompress[request.algorithm]!(
+  #decompress(request: EngineRequest): Outcome {
+    const code = this.#decompressBy[request.algorithm]!(
       this.#decompressor,
       request.source,
       request.sourceLength,

@@ -1,9 +1,9 @@
 import zlib from 'node:zlib';
-import { ALGORITHM } from '../../abi/algorithms.js';
-import { STATUS } from '../../abi/queue.js';
+import { ALGORITHM, DEFLATE_ALGORITHMS } from '../../abi/algorithms.js';
+import { OPCODE, STATUS } from '../../abi/queue.js';
 import { viewMemory } from '../../sys/libc.js';
 import { loadChecksums } from './checksum.js';
-import { type Engine, EngineRequest, NO_STREAMS, type Outcome } from './engine.js';
+import { type Capability, type Engine, EngineRequest, NO_SESSIONS, type Outcome } from './engine.js';
 
 /* node:zlib itself: always there, and the last resort. */
 
@@ -33,20 +33,26 @@ class NodeEngine implements Engine {
   readonly name = 'node';
   readonly library = 'node:zlib';
   readonly version = process.versions.zlib ?? '';
-  readonly capabilities = {
-    levels: { min: 0, max: 9 },
-    nsPerByte: [0.5, 13, 13, 15, 17, 22, 27, 30, 45, 50],
-    pieces: true,
-    decompress: true,
-    streams: false,
-    rereads: false,
-  };
+  readonly capabilities: readonly Capability[] = [
+    {
+      operations: ['compress'],
+      algorithms: DEFLATE_ALGORITHMS,
+      rank: 80,
+      levels: { min: 0, max: 9 },
+      nsPerByte: [0.5, 13, 13, 15, 17, 22, 27, 30, 45, 50],
+      pieces: true,
+    },
+    { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 80, nsPerByte: 4 },
+  ];
   readonly #checksums = loadChecksums(new Set());
-  readonly openStream = NO_STREAMS.openStream;
-  readonly decompressStream = NO_STREAMS.decompressStream;
-  readonly closeStream = NO_STREAMS.closeStream;
+  readonly openContext = NO_SESSIONS.openContext;
+  readonly closeContext = NO_SESSIONS.closeContext;
 
-  compress(request: EngineRequest): Outcome {
+  run(request: EngineRequest): Outcome {
+    return request.operation === OPCODE.compress ? this.#compress(request) : this.#decompress(request);
+  }
+
+  #compress(request: EngineRequest): Outcome {
     const finishFlush = request.piece ? zlib.constants.Z_SYNC_FLUSH : zlib.constants.Z_FINISH;
     const result = COMPRESS[request.algorithm]!(source(request), { level: request.level, finishFlush });
     request.consumed = request.sourceLength;
@@ -56,7 +62,7 @@ class NodeEngine implements Engine {
 
   close(): void {}
 
-  decompress(request: EngineRequest): Outcome {
+  #decompress(request: EngineRequest): Outcome {
     return request.algorithm === ALGORITHM.gzip ? this.#gunzip(request) : this.#inflate(request);
   }
 

@@ -1,14 +1,20 @@
-import { deflateRawSync, inflateRawSync } from 'node:zlib';
-import { ALGORITHM, MAX_LEVEL } from '../../abi/algorithms.js';
-import { STATUS } from '../../abi/queue.js';
-import { Mapping } from '../../sys/memory.js';
-import { ENGINE_NAMES, type Engine, type EngineName, EngineRequest } from './engine.js';
+import { ALGORITHM, ALGORITHM_NAMES, type AlgorithmName, MAX_LEVEL } from '../../abi/algorithms.js';
+import { OPCODE, type OperationName } from '../../abi/queue.js';
+import {
+  type Capability,
+  ENGINE_ID,
+  ENGINE_NAMES,
+  type Engine,
+  type EngineName,
+  type EngineRequest,
+} from './engine.js';
 import { loadIsal } from './isal.js';
 import { loadLibdeflate } from './libdeflate.js';
 import { loadNode } from './node.js';
+import { passesSelfTest } from './self-test.js';
 import { loadZlib } from './zlib.js';
 
-const LOADERS: Record<EngineName, () => Engine | undefined> = {
+const LOADERS: Partial<Record<EngineName, () => Engine | undefined>> = {
   'isa-l': loadIsal,
   libdeflate: loadLibdeflate,
   zlib: loadZlib,
@@ -22,70 +28,118 @@ export interface EngineEntry {
   absent: 'not found' | 'turned off' | 'failed its self-test' | undefined;
 }
 
-/** First choice first (docs/benchmarks.md, "Levels", has the ratios behind it). */
-const COMPRESS_ORDER: Record<'low' | 'high', EngineName[]> = {
-  low: ['isa-l', 'libdeflate', 'zlib', 'node'],
-  high: ['libdeflate', 'zlib', 'node'],
-};
-const DECOMPRESS_ORDER: EngineName[] = ['libdeflate', 'isa-l', 'zlib', 'node'];
-const STREAM_ORDER: EngineName[] = ['isa-l', 'zlib'];
-/** Levels up to this one go to ISA-L; beyond it has no ratio to offer. */
-const LOW_LEVELS = 3;
-/** Below this, ISA-L's block headers cost more bytes than its speed is worth. */
-const SMALL_BYTES = 512;
+/** An engine with one of its capabilities. */
+export interface Offer {
+  engine: Engine;
+  capability: Capability;
+}
+
+const NO_OFFERS: readonly Offer[] = [];
 
 /** The engines of one thread, and the choice among them. */
 export class EngineRegistry {
   readonly entries: EngineEntry[];
-  readonly #compress: (Engine | undefined)[] = [];
-  readonly #compressSmall: (Engine | undefined)[] = [];
-  readonly #pieces: (Engine | undefined)[] = [];
-  readonly decompressor: Engine | undefined;
-  readonly streamer: Engine | undefined;
-  /** Tells why a stream was refused, when the decompressor cannot. */
-  readonly diagnostician: Engine | undefined;
+  /** What there is for an operation and an algorithm, by their numbers: best first. */
+  readonly #offers = new Map<number, Offer[]>();
+  readonly #byId: (Engine | undefined)[] = [];
 
   /** Loads every engine but those turned off. */
   constructor(disabled: readonly string[]) {
-    this.entries = ENGINE_NAMES.map((name) => load(name, disabled.includes(name)));
-    const find = (order: EngineName[], fits: (engine: Engine) => boolean): Engine | undefined => {
-      for (const name of order) {
-        const engine = this.entries.find((entry) => entry.name === name)?.engine;
-        if (engine && fits(engine)) return engine;
-      }
-      return undefined;
-    };
-    const compresses = (level: number) => (engine: Engine) => {
-      const { levels } = engine.capabilities;
-      return level >= levels.min && level <= levels.max;
-    };
-    for (let level = 0; level <= MAX_LEVEL; level++) {
-      const order = level > 0 && level <= LOW_LEVELS ? COMPRESS_ORDER.low : COMPRESS_ORDER.high;
-      const fits = compresses(level);
-      this.#compress.push(find(order, fits));
-      this.#compressSmall.push(find(COMPRESS_ORDER.high, fits) ?? find(order, fits));
-      this.#pieces.push(find(order, (engine) => fits(engine) && engine.capabilities.pieces));
+    this.entries = (Object.keys(LOADERS) as EngineName[]).map((name) => load(name, disabled.includes(name)));
+    for (const { name, engine } of this.entries) {
+      if (!engine) continue;
+      this.#byId[ENGINE_ID[name]] = engine;
+      for (const capability of engine.capabilities) this.#add({ engine, capability });
     }
-    this.decompressor = find(DECOMPRESS_ORDER, (engine) => engine.capabilities.decompress);
-    this.streamer = find(STREAM_ORDER, (engine) => engine.capabilities.streams);
-    this.diagnostician = find(['zlib', 'node'], (engine) => engine.capabilities.decompress);
+    for (const offers of this.#offers.values()) offers.sort((a, b) => a.capability.rank - b.capability.rank);
   }
 
-  /** The engine for a compression request, by level, size and kind; undefined where none can do it. */
-  compressor(request: EngineRequest): Engine | undefined {
-    if (request.piece) return this.#pieces[request.level];
-    const choice = request.sourceLength < SMALL_BYTES ? this.#compressSmall : this.#compress;
-    return choice[request.level];
+  #add(offer: Offer): void {
+    const { operations, algorithms } = offer.capability;
+    const numbers = algorithms.length === 0 ? [0] : algorithms.map((name) => ALGORITHM[name]);
+    for (const operation of operations) {
+      for (const number of numbers) {
+        const key = (OPCODE[operation] << 8) | number;
+        const offers = this.#offers.get(key);
+        if (offers) offers.push(offer);
+        else this.#offers.set(key, [offer]);
+      }
+    }
   }
 
-  /** About how many nanoseconds a byte takes to compress at a level. */
-  nsPerByte(level: number): number {
-    return this.#compress[level]?.capabilities.nsPerByte[level] ?? 0;
+  /** What there is for an operation and an algorithm (0 for none), best first. */
+  offers(operation: number, algorithm: number): readonly Offer[] {
+    return this.#offers.get((operation << 8) | algorithm) ?? NO_OFFERS;
   }
 
-  /** The highest level that some engine compresses at, or -1. */
+  /** The best that fits a request without a session; undefined where none can do it. */
+  choose(request: EngineRequest): Offer | undefined {
+    const offers = this.offers(request.operation, request.algorithm);
+    for (let i = 0; i < offers.length; i++) {
+      const { capability } = offers[i]!;
+      if (fits(capability, request) && capability.session !== 'exclusive') return offers[i];
+    }
+    return undefined;
+  }
+
+  /** What most requests of an operation, an algorithm and a level are done with. */
+  likely(operation: number, algorithm: number, level: number): Capability | undefined {
+    const offers = this.offers(operation, algorithm);
+    for (let i = 0; i < offers.length; i++) {
+      const { capability } = offers[i]!;
+      const { levels } = capability;
+      if (levels === undefined || (level >= levels.min && level <= levels.max)) return capability;
+    }
+    return undefined;
+  }
+
+  /** The best that keeps a session of this kind. */
+  chooseForSession(operation: number, algorithm: number, sequence: boolean): Offer | undefined {
+    return this.offers(operation, algorithm).find(
+      ({ capability }) => capability.session === (sequence ? 'exclusive' : 'shared'),
+    );
+  }
+
+  /** The offer that a session was opened with, by its engine's number. */
+  offerOf(operation: number, algorithm: number, engineId: number): Offer | undefined {
+    const offers = this.offers(operation, algorithm);
+    for (let i = 0; i < offers.length; i++) {
+      const offer = offers[i]!;
+      const { session } = offer.capability;
+      if (ENGINE_ID[offer.engine.name] === engineId && session !== undefined && session !== 'none')
+        return offer;
+    }
+    return undefined;
+  }
+
+  engine(id: number): Engine | undefined {
+    return this.#byId[id];
+  }
+
+  /** Whether some engine does this. */
+  supports(operation: OperationName, algorithm: AlgorithmName): boolean {
+    return this.offers(OPCODE[operation], ALGORITHM[algorithm]).length > 0;
+  }
+
+  /** The algorithms that some engine has for an operation. */
+  algorithms(operation: OperationName): AlgorithmName[] {
+    return ALGORITHM_NAMES.filter((name) => this.supports(operation, name));
+  }
+
+  /** The highest level that the deflate family is compressed at, or -1. */
   get maxLevel(): number {
-    return this.#compress.findLastIndex((engine) => engine !== undefined);
+    const offers = this.offers(OPCODE.compress, ALGORITHM['deflate-raw']);
+    for (let level = MAX_LEVEL; level >= 0; level--) {
+      if (offers.some(({ capability: { levels } }) => levels && level >= levels.min && level <= levels.max)) {
+        return level;
+      }
+    }
+    return -1;
+  }
+
+  /** Whether some engine decompresses a deflate stream cut over many requests. */
+  get streams(): boolean {
+    return this.chooseForSession(OPCODE.decompress, ALGORITHM['deflate-raw'], true) !== undefined;
   }
 
   /** Frees what the engines hold. */
@@ -98,42 +152,30 @@ export class EngineRegistry {
   }
 }
 
+function fits(capability: Capability, request: EngineRequest): boolean {
+  const { levels, minBytes, maxBytes } = capability;
+  if (levels !== undefined && request.operation === OPCODE.compress) {
+    if (request.level < levels.min || request.level > levels.max) return false;
+  }
+  if (request.piece && capability.pieces !== true) return false;
+  if (minBytes !== undefined && request.sourceLength < minBytes) return false;
+  return maxBytes === undefined || request.sourceLength <= maxBytes;
+}
+
+/** About how many nanoseconds a request of `bytes` and `units` takes with a capability. */
+export function nanosecondsOf(capability: Capability, level: number, bytes: number, units: number): number {
+  const { nsPerByte, fixedNs, nsPerUnit } = capability;
+  const perByte = typeof nsPerByte === 'number' ? nsPerByte : (nsPerByte[level] ?? nsPerByte[0] ?? 0);
+  return (fixedNs ?? 0) + bytes * perByte + units * (nsPerUnit ?? 0);
+}
+
 function load(name: EngineName, off: boolean): EngineEntry {
   if (off) return { name, engine: undefined, absent: 'turned off' };
-  const engine = LOADERS[name]();
+  const engine = LOADERS[name]?.();
   if (!engine) return { name, engine, absent: 'not found' };
-  if (!selfTest(engine)) return { name, engine: undefined, absent: 'failed its self-test' };
+  if (!passesSelfTest(engine)) return { name, engine: undefined, absent: 'failed its self-test' };
   return { name, engine, absent: undefined };
 }
 
-/** A library may not be what its name says: it must first agree with node:zlib, both ways, on a small sample. */
-function selfTest(engine: Engine): boolean {
-  const memory = Mapping.anonymous(8192);
-  try {
-    const text = Buffer.from('the quick brown fox jumps over the lazy dog; '.repeat(16));
-    const out = memory.bytes.subarray(4096);
-    const request = new EngineRequest();
-    request.algorithm = ALGORITHM['deflate-raw'];
-    request.destination = memory.address + 4096;
-    request.capacity = 4096;
-    request.source = memory.address;
-    const { levels, decompress } = engine.capabilities;
-    memory.bytes.set(text);
-    request.sourceLength = text.length;
-    request.level = Math.max(1, levels.min);
-    if (engine.compress(request) !== STATUS.ok) return false;
-    if (!inflateRawSync(out.subarray(0, request.produced)).equals(text)) return false;
-    if (decompress) {
-      const packed = deflateRawSync(text);
-      memory.bytes.set(packed);
-      request.sourceLength = packed.length;
-      if (engine.decompress(request) !== STATUS.ok || request.consumed !== packed.length) return false;
-      if (!text.equals(out.subarray(0, request.produced))) return false;
-    }
-    return true;
-  } catch {
-    return false;
-  } finally {
-    memory.unmap();
-  }
-}
+/** The names that engines may be turned off by: those that have a loader. */
+export const LOADED_ENGINE_NAMES = ENGINE_NAMES.filter((name) => LOADERS[name]);

@@ -1,8 +1,8 @@
-import { ALGORITHM } from '../../abi/algorithms.js';
-import { STATUS } from '../../abi/queue.js';
+import { ALGORITHM, DEFLATE_ALGORITHMS } from '../../abi/algorithms.js';
+import { OPCODE, STATUS } from '../../abi/queue.js';
 import { viewMemory } from '../../sys/libc.js';
 import { allocateState, freeState, Mapping } from '../../sys/memory.js';
-import type { Engine, EngineRequest, Outcome } from './engine.js';
+import type { Capability, Engine, EngineRequest, Outcome } from './engine.js';
 import { setPointer } from './native.js';
 import { bindZlib, WINDOW_BITS, Z, Z_STREAM, type ZlibFunctions } from './zlib-binding.js';
 
@@ -21,18 +21,24 @@ export function loadZlib(): Engine | undefined {
   return functions && new ZlibEngine(functions);
 }
 
+const DECOMPRESS = { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, nsPerByte: 4 } as const;
+
 class ZlibEngine implements Engine {
   readonly name = 'zlib';
   readonly library = "node's own";
   readonly version: string;
-  readonly capabilities = {
-    levels: { min: 0, max: 9 },
-    nsPerByte: [0.5, 13, 13, 15, 17, 22, 27, 30, 45, 50],
-    pieces: true,
-    decompress: true,
-    streams: true,
-    rereads: false,
-  };
+  readonly capabilities: readonly Capability[] = [
+    {
+      operations: ['compress'],
+      algorithms: DEFLATE_ALGORITHMS,
+      rank: 30,
+      levels: { min: 0, max: 9 },
+      nsPerByte: [0.5, 13, 13, 15, 17, 22, 27, 30, 45, 50],
+      pieces: true,
+    },
+    { ...DECOMPRESS, rank: 30 },
+    { ...DECOMPRESS, rank: 30, session: 'exclusive' },
+  ];
   readonly #f: ZlibFunctions;
   /** One deflate context for each algorithm and level that was asked for, kept between requests. */
   readonly #deflate = new Map<number, Mapping>();
@@ -45,7 +51,14 @@ class ZlibEngine implements Engine {
     functions.inflateInit2_(this.#inflate.address, WINDOW_BITS.raw, this.version, Z_STREAM.bytes);
   }
 
-  compress(request: EngineRequest): Outcome {
+  run(request: EngineRequest): Outcome {
+    if (request.operation === OPCODE.compress) return this.#compress(request);
+    return request.context === 0
+      ? this.#decompress(request)
+      : this.#decompressStream(request.context, request);
+  }
+
+  #compress(request: EngineRequest): Outcome {
     const stream = this.#deflateContext(request.algorithm, request.level);
     if (!stream) return STATUS.noResources;
     const words = stream.words;
@@ -87,14 +100,14 @@ class ZlibEngine implements Engine {
     return made;
   }
 
-  decompress(request: EngineRequest): Outcome {
+  #decompress(request: EngineRequest): Outcome {
     this.#f.inflateReset2(this.#inflate.address, BITS[request.algorithm]!);
     const outcome = this.#step(this.#inflate.address, this.#inflate.words, request);
     if (outcome !== STATUS.ok || request.streamEnd) return outcome;
     return request.produced === request.capacity ? STATUS.noSpace : STATUS.truncated;
   }
 
-  openStream(algorithm: number): number {
+  openContext({ algorithm }: EngineRequest): number {
     const state = allocateState(STREAM_BYTES);
     const code = this.#f.inflateInit2_(state, BITS[algorithm]!, this.version, Z_STREAM.bytes);
     if (code === Z.ok) return state;
@@ -102,14 +115,14 @@ class ZlibEngine implements Engine {
     return 0;
   }
 
-  decompressStream(state: number, request: EngineRequest): Outcome {
+  #decompressStream(state: number, request: EngineRequest): Outcome {
     const words = new Int32Array(viewMemory(state, STREAM_BYTES));
     const outcome = this.#step(state, words, request);
     if (request.streamEnd) this.#f.inflateReset2(state, BITS[request.algorithm]!);
     return outcome;
   }
 
-  closeStream(state: number): void {
+  closeContext(state: number): void {
     this.#f.inflateEnd(state);
     freeState(state, STREAM_BYTES);
   }

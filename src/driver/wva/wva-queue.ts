@@ -10,7 +10,9 @@ const SOURCE = SQE.offset.sourceLow >> 2;
 const SOURCE_LENGTH = SQE.offset.sourceLength >> 2;
 const CAPACITY = SQE.offset.destinationCapacity >> 2;
 const DESTINATION = SQE.offset.destinationLow >> 2;
-const RESERVED = SQE.offset.reserved0 >> 2;
+const AUX = SQE.offset.auxLow >> 2;
+const AUX_LENGTH = SQE.offset.auxLength >> 2;
+const PARAM = SQE.offset.param0 >> 2;
 const C_REQUEST_ID = CQE.offset.requestId >> 2;
 const C_STATUS = CQE.offset.status >> 2;
 const C_PRODUCED = CQE.offset.produced >> 2;
@@ -54,7 +56,7 @@ export class WvaQueue implements DeviceQueue {
     const at = this.pair.reserve();
     if (at < 0) return false;
     const sq = this.pair.sq;
-    const { source, destination } = submission;
+    const { source, destination, aux } = submission;
     sq[at + OPCODE] =
       submission.operation |
       (submission.algorithm << 8) |
@@ -68,12 +70,12 @@ export class WvaQueue implements DeviceQueue {
     sq[at + CAPACITY] = submission.capacity;
     sq[at + DESTINATION] = destination | 0;
     sq[at + DESTINATION + 1] = (destination / 4294967296) | 0;
-    sq[at + RESERVED] = 0;
-    sq[at + RESERVED + 1] = 0;
-    sq[at + RESERVED + 2] = 0;
-    sq[at + RESERVED + 3] = 0;
-    sq[at + RESERVED + 4] = 0;
-    sq[at + RESERVED + 5] = 0;
+    sq[at + AUX] = aux | 0;
+    sq[at + AUX + 1] = (aux / 4294967296) | 0;
+    sq[at + AUX_LENGTH] = submission.auxLength;
+    sq[at + PARAM] = submission.param0;
+    sq[at + PARAM + 1] = submission.param1;
+    sq[at + PARAM + 2] = submission.param2;
     return true;
   }
 
