@@ -194,21 +194,26 @@ export class Dispatcher {
       return true;
     }
     const { staging } = this;
-    if (length > staging.capacity || capacity > staging.capacity) {
+    const { aux } = operation;
+    // The third range begins on a multiple of 8 bytes behind the input, if that is copied at all.
+    const auxAt = inputAddress === 0 ? (length + 7) & ~7 : 0;
+    const staged = aux.byteLength > 0 ? auxAt + aux.byteLength : inputAddress === 0 ? length : 0;
+    if (staged > staging.capacity || capacity > staging.capacity) {
       this.#finish(operation, new MemoryError('the request is larger than memoryBytes allows'));
       return true;
     }
-    if (capacity > 0) {
+    if (capacity > 0 && operation.outputAddress === 0) {
       operation.stagedOutput = staging.take(capacity);
       if (operation.stagedOutput < 0) return this.#hopeless(operation);
     }
-    if (inputAddress === 0 && length > 0) {
-      operation.stagedInput = staging.take(length);
+    if (staged > 0) {
+      operation.stagedInput = staging.take(staged);
       if (operation.stagedInput < 0) {
         this.#giveOutput(operation);
         return this.#hopeless(operation);
       }
-      staging.bytes.set(input, operation.stagedInput);
+      if (inputAddress === 0) staging.bytes.set(input, operation.stagedInput);
+      if (aux.byteLength > 0) staging.bytes.set(aux, operation.stagedInput + auxAt);
     }
     const id = this.#ids[--this.#idCount]!;
     const submission = this.#submission;
@@ -219,10 +224,19 @@ export class Dispatcher {
     submission.session = operation.session;
     submission.requestId = id;
     submission.source =
-      operation.stagedInput >= 0 ? staging.address(operation.stagedInput) : operation.inputAddress;
+      operation.stagedInput >= 0 && inputAddress === 0
+        ? staging.address(operation.stagedInput)
+        : inputAddress;
     submission.sourceLength = length;
-    submission.destination = operation.stagedOutput >= 0 ? staging.address(operation.stagedOutput) : 0;
+    submission.destination = 
+      operation.stagedOutput >= 0 ? staging.address(operation.stagedOutput) : operation.outputAddress;
     submission.capacity = capacity;
+    submission.aux =
+      aux.byteLength > 0 ? staging.address(operation.stagedInput + auxAt) : operation.auxAddress;
+    submission.auxLength = aux.byteLength > 0 ? aux.byteLength : operation.auxLength;
+    submission.param0 = operation.param0;
+    submission.param1 = operation.param1;
+    submission.param2 = operation.param2;
     this.queue.submit(submission);
     this.#inFlight[id] = operation;
     operation.state = 'in-flight';
@@ -246,6 +260,10 @@ export class Dispatcher {
       operation.onDone?.(operation);
     }
     if (operation.stagedInput >= 0) {
+      if (operation.secret) {
+        const { stagedInput, inputLength } = operation;
+        this.staging.bytes.fill(0, stagedInput, stagedInput + inputLength);
+      }
       this.staging.give(operation.stagedInput);
       operation.stagedInput = -1;
     }
@@ -337,7 +355,7 @@ export class Dispatcher {
     this.#resetIds();
     for (const operation of again) {
       // The caller may have changed its buffer since: what was sent is what is sent again.
-      if (operation.stagedInput >= 0) {
+      if (operation.stagedInput >= 0 && operation.inputAddress === 0) {
         const { stagedInput, inputLength } = operation;
         operation.input = Buffer.from(before.bytes.subarray(stagedInput, stagedInput + inputLength));
       }

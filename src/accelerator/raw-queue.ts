@@ -1,6 +1,6 @@
 import { OPCODE } from '../abi/queue.js';
 import type { Completion, DeviceQueue, QueueCounters, Submission } from '../driver/driver.js';
-import { ArgumentError, ClosedError, DeviceLostError } from '../errors.js';
+import { ArgumentError, ClosedError, DeviceLostError, UnsupportedError } from '../errors.js';
 import type { DmaBuffer, DmaMemory } from './dma-memory.js';
 import { Spin } from './spin.js';
 
@@ -74,12 +74,18 @@ export class AcceleratorQueue {
   }
 
   #checkMemory(submission: Submission): void {
-    const { source, sourceLength, destination, capacity } = submission;
+    const { source, sourceLength, destination, capacity, aux, auxLength } = submission;
     if (sourceLength !== 0 && !this.#memory.holds(source, sourceLength)) {
       throw new ArgumentError('the source is not in memory reserved from this queue');
     }
     if (capacity !== 0 && !this.#memory.holds(destination, capacity)) {
       throw new ArgumentError('the destination is not in memory reserved from this queue');
+    }
+    if (auxLength !== 0 && !this.#memory.holds(aux, auxLength)) {
+      throw new ArgumentError('the third range is not in memory reserved from this queue');
+    }
+    if (submission.operation === OPCODE.chain) {
+      throw new UnsupportedError('a chain cannot be sent by hand', { hint: 'use the chain method' });
     }
   }
 

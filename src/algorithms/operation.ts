@@ -1,3 +1,4 @@
+import { OPCODE } from '../abi/queue.js';
 import type { Completion } from '../driver/driver.js';
 
 const NO_DATA = Buffer.alloc(0);
@@ -21,8 +22,20 @@ export class Operation {
   readonly inputLength: number;
   /** Set when the device may read the input where it lies. */
   inputAddress = 0;
+  /** Set when the device may write the output where it is wanted. */
+  outputAddress = 0;
   /** Room for the output, in bytes. */
   capacity = 0;
+  /** Parameters, or a second input; copied like the input. */
+  aux: Uint8Array = NO_DATA;
+  /** Set when the third range lies in device memory, with its length. */
+  auxAddress = 0;
+  auxLength = 0;
+  param0 = 0;
+  param1 = 0;
+  param2 = 0;
+  /** The input is a secret: no copy of it stays behind. */
+  secret = false;
   state: OperationState = 'new';
   /** Why it ended without a completion. */
   error: Error | undefined;
@@ -33,8 +46,10 @@ export class Operation {
   produced = 0;
   consumed = 0;
   result = 0;
+  /** The high half of a checksum of 64 bits. */
+  resultHigh = 0;
   nanoseconds = 0;
-  /** Offsets in the staging memory, or -1. */
+  /** Offsets in the staging memory, or -1. A staged third range lies behind the input. */
   stagedInput = -1;
   stagedOutput = -1;
   /** Nobody wants the outcome any more. */
@@ -60,6 +75,7 @@ export class Operation {
     this.produced = completion.produced;
     this.consumed = completion.consumed;
     this.result = completion.result;
+    if (this.operation === OPCODE.checksum) this.resultHigh = completion.produced;
     this.nanoseconds = completion.nanoseconds;
   }
 }

@@ -160,7 +160,7 @@ export class Executor {
       if (!this.#translate(entry, space, rule)) return STATUS.badAddress;
       const status =
         request.operation === OPCODE.chain
-          ? this.#runChain(space, flags)
+          ? this.#chain.run(space)
           : this.#perform(space, session, flags);
       this.#report();
       return status;
@@ -300,12 +300,6 @@ export class Executor {
     request.streamEnd = false;
     request.produced = 0;
     return second === STATUS.ok ? STATUS.corrupt : second;
-  }
-
-  #runChain(space: number, flags: number): Outcome {
-    return this.#chain.run(space, flags, (address, length) =>
-      translate(this.#state, space, address, length, true),
-    );
   }
 
   /** What the completion tells of the request in hand. */

@@ -1,0 +1,121 @@
+import { CQE_FLAG, LIMITS, SQE_FLAG, STATUS } from '../abi/queue.js';
+import type { Operation } from '../algorithms/operation.js';
+import { ENGINE_ID, EngineRequest } from '../device/engines/engine.js';
+import { EngineRegistry, nanosecondsOf, type Offer } from '../device/engines/registry.js';
+import { unitsOf } from '../device/units.js';
+import { addressOf, Mapping } from '../sys/memory.js';
+import type { KeySession } from './key-session.js';
+import { OutputPool } from './output-pool.js';
+
+/**
+ * The engines of the calling thread: what runs a request where it is asked for, when a queue would take longer, or when
+ * there is no device for it. They are loaded when they are first needed.
+ */
+export class CallerEngines {
+  readonly #disabled: readonly string[];
+  readonly #request = new EngineRequest();
+  readonly #outputs = new OutputPool();
+  #aux: Mapping | undefined;
+  #registry: EngineRegistry | undefined;
+
+  /** @param disabled names of engines not to be used */
+  constructor(disabled: readonly string[]) {
+    this.#disabled = disabled;
+  }
+
+  get registry(): EngineRegistry {
+    this.#registry ??= new EngineRegistry(this.#disabled);
+    return this.#registry;
+  }
+
+  /** What would run a request; undefined if nothing here can. */
+  offerFor(operation: Operation, key: KeySession | undefined): Offer | undefined {
+    if (!key) {
+      const request = this.#request;
+      request.operation = operation.operation;
+      request.algorithm = operation.algorithm;
+      request.level = operation.level;
+      request.piece = false;
+      request.sourceLength = operation.inputLength;
+      return this.registry.choose(request);
+    }
+    // Nothing is copied for long parameters that a device would refuse, too.
+    return this.registry.chooseForSession(key.spec.operation, operation.algorithm, false);
+  }
+
+  /** About how many nanoseconds a request takes this thread. */
+  nanoseconds(operation: Operation, { capability }: Offer): number {
+    const bytes = Math.max(operation.inputLength, operation.capacity);
+    const request = this.#request;
+    request.param0 = operation.param0;
+    request.param1 = operation.param1;
+    request.param2 = operation.param2;
+    const units = unitsOf(operation.operation, operation.algorithm, undefined, 0, request);
+    return nanosecondsOf(capability, operation.level, bytes, units);
+  }
+
+  /** Runs a request; its outcome is in the operation afterwards, as if a device had completed it. */
+  run(operation: Operation, { engine }: Offer, key: KeySession | undefined): void {
+    const request = this.#request;
+    const { input, inputLength, capacity, aux } = operation;
+    request.restart();
+    request.operation = operation.operation;
+    request.algorithm = operation.algorithm;
+    request.level = operation.level;
+    request.piece = false;
+    request.unpadded = (operation.flags & SQE_FLAG.unpadded) !== 0;
+    request.param0 = operation.param0;
+    request.param1 = operation.param1;
+    request.param2 = operation.param2;
+    request.source = operation.inputAddress || (inputLength === 0 ? 0 : addressOf(input));
+    request.sourceLength = inputLength;
+    request.capacity = capacity;
+    request.destination = operation.outputAddress;
+    if (capacity > 0 && request.destination === 0) {
+      this.#outputs.reserve(capacity);
+      request.destination = this.#outputs.address;
+    }
+    request.aux = operation.auxAddress;
+    request.auxLength = operation.auxLength;
+    if (aux.byteLength > 0) this.#setAux(aux);
+    request.context = 0;
+    const timed = (operation.flags & SQE_FLAG.timed) !== 0 ? performance.now() : 0;
+    let status: number = STATUS.badSession;
+    if (!key || key.lend(request, engine)) status = engine.run(request);
+    operation.nanoseconds = timed === 0 ? 0 : (performance.now() - timed) * 1e6;
+    operation.status = status;
+    operation.engine = ENGINE_ID[engine.name];
+    operation.thread = CALLER_THREAD;
+    operation.flagsOut = request.streamEnd ? CQE_FLAG.streamEnd : 0;
+    operation.produced = request.produced;
+    operation.consumed = request.consumed;
+    operation.result = request.result;
+    operation.resultHigh = request.resultHigh;
+    operation.state = 'done';
+    if (status === STATUS.ok && capacity > 0 && operation.outputAddress === 0) {
+      operation.data = this.#outputs.keep(request.produced);
+    }
+  }
+
+  #setAux(aux: Uint8Array): void {
+    const request = this.#request;
+    request.auxLength = aux.byteLength;
+    if (aux.byteLength > LIMITS.maxAux) {
+      request.aux = addressOf(aux);
+      return;
+    }
+    this.#aux ??= Mapping.anonymous(LIMITS.maxAux);
+    this.#aux.bytes.set(aux);
+    request.aux = this.#aux.address;
+  }
+
+  close(): void {
+    this.#registry?.close();
+    this.#registry = undefined;
+    this.#aux?.unmap();
+    this.#aux = undefined;
+  }
+}
+
+/** In place of an engine thread's number. */
+export const CALLER_THREAD = -1;

@@ -1,0 +1,182 @@
+import { OPCODE, SQE_FLAG } from '../abi/queue.js';
+import { Operation } from '../algorithms/operation.js';
+import type { Recipe } from '../algorithms/recipe.js';
+import { ClosedError } from '../errors.js';
+import type { Engine, EngineRequest } from '../device/engines/engine.js';
+import { addressOf } from '../sys/memory.js';
+
+/** What a session is opened with. */
+export interface SessionSpec {
+  /** OPCODE of the requests that it serves; `encrypt` covers `decrypt`. */
+  operation: number;
+  algorithm: number;
+  /** Its requests build on one another. */
+  sequence: boolean;
+  param0: number;
+  param1: number;
+  param2: number;
+}
+
+/** The session that requests of a recipe need. */
+export function sessionSpec(
+  recipe: Recipe,
+  more: Partial<SessionSpec> = {},
+): SessionSpec {
+  return {
+    operation: recipe.operation,
+    algorithm: recipe.algorithm,
+    sequence: false,
+    param0: 0,
+    param1: 0,
+    param2: 0,
+    ...more,
+  };
+}
+
+/**
+ * A key as requests use it: opened on the device when the first request goes there, and as a context of the calling
+ * thread when one runs here. The key material is this object's own copy; `close` overwrites it.
+ */
+export class KeySession {
+  readonly spec: SessionSpec;
+  readonly #key: Buffer;
+  #engine: Engine | undefined;
+  #context = 0;
+  /** The session on a device, by the device's generation: another device is asked anew. */
+  #opened: Promise<number> | undefined;
+  #generation = -1;
+  /** Its number, once it is known. */
+  #number = 0;
+  #closed = false;
+  /** Requests on the device that name it. */
+  #users = 0;
+  #release: ((session: number) => void) | undefined;
+
+  /** @param key taken over: it is overwritten when the session is closed */
+  constructor(spec: SessionSpec, key: Buffer) {
+    this.spec = spec;
+    this.#key = key;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** @throws ClosedError once it is closed */
+  check(): void {
+    if (this.#closed) throw new ClosedError('the session is closed', { hint: 'open another' });
+  }
+
+  /** Puts the calling thread's context and the key into a request; false if the key is none. */
+  lend(request: EngineRequest, engine: Engine): boolean {
+    const { operation, algorithm } = request;
+    request.key = this.#key.length === 0 ? 0 : addressOf(this.#key);
+    request.keyLength = this.#key.length;
+    if (this.#engine !== engine) {
+      this.#closeContext();
+      const { level, param0, param1, param2, piece } = request;
+      const { spec } = this;
+      request.operation = spec.operation;
+      request.algorithm = spec.algorithm;
+      request.param0 = spec.param0;
+      request.param1 = spec.param1;
+      request.param2 = spec.param2;
+      this.#context = engine.openContext(request);
+      if (this.#context !== 0) this.#engine = engine;
+      request.operation = operation;
+      request.algorithm = algorithm;
+      request.level = level;
+      request.param0 = param0;
+      request.param1 = param1;
+      request.param2 = param2;
+      request.piece = piece;
+    }
+    request.context = this.#context;
+    return this.#context !== 0;
+  }
+
+  #closeContext(): void {
+    if (this.#context !== 0) this.#engine?.closeContext(this.#context);
+    this.#context = 0;
+    this.#engine = undefined;
+  }
+
+  /** The request that opens the session on a device. */
+  openRequest(): Operation {
+    const { spec } = this;
+    const operation = new Operation(this.#key);
+    operation.operation = OPCODE.sessionOpen;
+    operation.algorithm = spec.algorithm;
+    operation.level = spec.operation;
+    operation.flags = spec.sequence ? SQE_FLAG.piece : 0;
+    operation.param0 = spec.param0;
+    operation.param1 = spec.param1;
+    operation.param2 = spec.param2;
+    operation.secret = true;
+    return operation;
+  }
+
+  /** The session's number if it is open on this device already, else 0. */
+  numberOn(generation: number): number {
+    return this.#generation === generation ? this.#number : 0;
+  }
+
+  /**
+   * The session's number on a device, opened there now if it is not.
+   * @param generation tells one device from the next
+   * @param open sends the request, and resolves with the session's number
+   * @param release sends the request that ends the session again
+   */
+  async on(
+    generation: number,
+    open: (request: Operation) => Promise<number>,
+    release: (session: number) => void,
+  ): Promise<number> {
+    this.check();
+    if (this.#generation !== generation || !this.#opened) {
+      this.#generation = generation;
+      this.#number = 0;
+      this.#release = release;
+      const opened = open(this.openRequest());
+      this.#opened = opened;
+      opened.then(
+        (number) => {
+          if (this.#opened === opened) this.#number = number;
+          this.#letGo();
+        },
+        () => {
+          if (this.#opened === opened) this.#opened = undefined;
+        },
+      );
+    }
+    return this.#opened;
+  }
+
+  /** A request that names the session goes out, or has come back. */
+  hold(): void {
+    this.#users++;
+  }
+
+  unhold(): void {
+    this.#users--;
+    this.#letGo();
+  }
+
+  /** Ends the session; requests under way are not affected. Calling it again does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#closeContext();
+    this.#letGo();
+    if (!this.#opened) this.#key.fill(0);
+  }
+
+  /** Ends the session on the device, once it is closed and no request names it. */
+  #letGo(): void {
+    if (!this.#closed || this.#users > 0 || this.#number === 0) return;
+    this.#release?.(this.#number);
+    this.#number = 0;
+    this.#opened = undefined;
+    this.#key.fill(0);
+  }
+}
