@@ -47,6 +47,7 @@ export class Broker {
     config: BrokerConfig,
     hosted: HostedDevice,
     maxClients: number,
+    accounts: Accounts,
     listeners: [Listener, Listener],
     onFatal: (reason: string) => void,
   ) {
@@ -54,7 +55,7 @@ export class Broker {
     this.#hosted = hosted;
     this.#maxClients = maxClients;
     this.#onFatal = onFatal;
-    this.#accounts = new Accounts(config.limits);
+    this.#accounts = accounts;
     this.#listener = listeners[0];
     this.#acceptor = new Acceptor(this.#listener.fd, (fd) => this.#connected(fd));
     this.#info = new InfoServer(listeners[1], (peer) => this.#report(peer));
@@ -68,6 +69,7 @@ export class Broker {
   static async start(config: BrokerConfig, onFatal: (reason: string) => void): Promise<Broker> {
     const listeners = openListeners(config.socket, config.mode);
     let broker: Broker | undefined;
+    let accounts: Accounts | undefined;
     try {
       const maxClients = clientsWithinDescriptors(config.maxClients);
       if (maxClients < config.maxClients) {
@@ -82,11 +84,15 @@ export class Broker {
         );
       }
       if (config.faults.length > 0) logger.warning('faults are injected', { faults: config.faults });
-      const hosted = await HostedDevice.start(config, maxClients, (reason) => broker!.#failed(reason));
-      broker = new Broker(config, hosted, maxClients, listeners, onFatal);
+      accounts = new Accounts(config.limits, maxClients);
+      const hosted = await HostedDevice.start(config, maxClients, accounts.ledger, (reason) =>
+        broker!.#failed(reason),
+      );
+      broker = new Broker(config, hosted, maxClients, accounts, listeners, onFatal);
       return broker;
     } catch (error) {
       for (const listener of listeners) listener.close();
+      accounts?.close();
       throw error;
     }
   }
@@ -133,8 +139,8 @@ export class Broker {
       throw new SystemError('admission', ERRNO.EBUSY, 'the device has all the clients it can have');
     }
     const account = this.#accounts.client(peer.uid);
-    account.take('clients', 1);
     try {
+      account.take('clients', 1);
       const client = new BrokerClient(this.#hosted.device, fd, {
         id: this.#nextId,
         peer,
@@ -147,13 +153,13 @@ export class Broker {
       this.#clients.add(client);
       return client;
     } catch (error) {
-      account.give('clients', 1);
+      this.#accounts.gone(peer.uid, account);
       throw error;
     }
   }
 
   #gone(client: BrokerClient): void {
-    client.account.give('clients', 1);
+    this.#accounts.gone(client.uid, client.account);
     this.#clients.delete(client);
     const { uid, pid } = client.peer;
     const reason = client.closedFor ?? 'the client hung up';
@@ -183,7 +189,10 @@ export class Broker {
     await this.#dropClients('the device failed');
     await this.#hosted.stop();
     if (this.#stopping) return;
-    this.#hosted = await HostedDevice.start(this.#config, this.#maxClients, (reason) => this.#failed(reason));
+    const { ledger } = this.#accounts;
+    this.#hosted = await HostedDevice.start(this.#config, this.#maxClients, ledger, (reason) =>
+      this.#failed(reason),
+    );
     logger.info('the device was started again', { threads: this.threads });
   }
 
@@ -199,7 +208,6 @@ export class Broker {
     this.#config = changeable(this.#config, next);
     configureLog(this.#config.logLevel);
     this.#accounts.replace(this.#config.limits, this.#clients);
-    for (const client of this.#clients) client.limitsChanged();
     this.#listener.chmod(this.#config.mode);
     this.#info.chmod(this.#config.mode);
     for (const client of this.#clients) {
@@ -225,6 +233,7 @@ export class Broker {
     await this.#dropClients('the broker is stopping');
     await this.#hosted.stop();
     this.#info.close();
+    this.#accounts.close();
     logger.info('stopped');
   }
 

@@ -77,11 +77,6 @@ export class BrokerClient {
     return this.#server.served.idle;
   }
 
-  /** The limits of the account are other ones from now on. */
-  limitsChanged(): void {
-    this.#server.served.limitsChanged();
-  }
-
   /** Hangs up; `onGone` follows. */
   close(reason: string): void {
     this.closedFor ??= reason;
@@ -102,7 +97,7 @@ export class BrokerClient {
       since: this.#since.toISOString(),
       ready: this.#server.negotiated,
       ...this.#share,
-      held: { ...each((resource) => this.account.held(resource)), ...this.#server.served.held() },
+      held: each((resource) => this.account.held(resource)),
       limits: each(limit),
       ...this.#server.served.counters(),
     };

@@ -1,5 +1,6 @@
 import { DEVICE_STATE, STATUS_PAGE } from '../abi/queue.js';
 import { Device } from '../device/device.js';
+import type { Ledger } from '../device/ledger.js';
 import { Lifeline } from '../device/lifeline.js';
 import { signalEventfd } from '../sys/fd.js';
 import type { BrokerConfig } from './config.js';
@@ -30,6 +31,7 @@ export class HostedDevice {
   static async start(
     config: BrokerConfig,
     maxClients: number,
+    ledger: Ledger,
     onFailure: (reason: string) => void,
   ): Promise<HostedDevice> {
     const lifeline = new Lifeline(config.engines);
@@ -40,6 +42,7 @@ export class HostedDevice {
       faults: config.faults,
       unsealedMemory: config.allowUnsafeUnsealedMemory,
       lifeline: lifeline.buffer,
+      ledger,
       shared: {
         maxClients,
         maxQueues: MAX_QUEUES,

@@ -6,6 +6,7 @@ import { type Checksums, loadChecksums } from './engines/checksum.js';
 import { ENGINE_ID, type Engine, EngineRequest, type Outcome } from './engines/engine.js';
 import type { EngineRegistry } from './engines/registry.js';
 import { type Fault, injectFault } from './inject.js';
+import { closeSession, openSession } from './ledger.js';
 import { type DeviceState, SESSION, SPACE, SPACE_MODE, THREAD } from './state.js';
 
 const WORD_OPCODE = SQE.offset.opcode >> 2;
@@ -247,15 +248,11 @@ export class Executor {
     const engine = this.registry.streamer;
     if (!engine || algorithmName(algorithm) === undefined) return STATUS.unsupported;
     this.engine = ENGINE_ID[engine.name];
-    const { words } = this.#state;
-    const spaceAt = this.#state.space(space);
-    const max = words[spaceAt + SPACE.maxSessions]!;
-    if (Atomics.add(words, spaceAt + SPACE.sessions, 1) >= max && max !== 0) {
-      Atomics.sub(words, spaceAt + SPACE.sessions, 1);
-      return STATUS.noResources;
-    }
+    const { ledger } = this.#state;
+    const account = this.#state.account(space);
+    if (!openSession(ledger, account)) return STATUS.noResources;
     const outcome = this.#takeFreeSession(engine, algorithm, space);
-    if (outcome !== STATUS.ok) Atomics.sub(words, spaceAt + SPACE.sessions, 1);
+    if (outcome !== STATUS.ok) closeSession(ledger, account);
     return outcome;
   }
 
@@ -310,7 +307,7 @@ export class Executor {
 /** Frees a session that the caller has taken. */
 function releaseSession(state: DeviceState, at: number, streamer: Engine | undefined): void {
   streamer?.closeStream(state.wide(at + SESSION.addressLow));
-  Atomics.sub(state.words, state.space(state.words[at + SESSION.space]!) + SPACE.sessions, 1);
+  closeSession(state.ledger, state.account(state.words[at + SESSION.space]!));
   Atomics.store(state.words, at + SESSION.state, SESSION_FREE);
 }
 

@@ -4,6 +4,7 @@ import { closeFds, createEventfd, signalEventfd } from '../sys/fd.js';
 import { DEVICE_TAG } from './engine-loop.js';
 import { adoptThread, type EngineThread, startThread } from './engine-thread.js';
 import type { EngineWorkerData } from './engine-worker.js';
+import type { Ledger } from './ledger.js';
 import { engineThread, Lifeline } from './lifeline.js';
 import { type DeviceState, HEADER, THREAD, THREAD_AWAY } from './state.js';
 
@@ -25,6 +26,7 @@ export interface SupervisorOptions {
   faults: string[];
   lifeline: SharedArrayBuffer;
   spareThread: MessagePort | undefined;
+  ledger: Ledger | undefined;
   /** An engine thread died by itself; returns whether another one takes its place. */
   onDeath: (reason: string, thread: number) => boolean;
 }
@@ -62,8 +64,17 @@ export class Supervisor {
     if (thread >= maxThreads) return Promise.resolve();
     // A spare thread was entered when it was started.
     if (!this.#spare && !this.#lifeline.enter(engineThread(thread))) return Promise.resolve();
-    const { statusAddress, statusFd, spinMicroseconds, coolMs, sleepSet, disabledEngines, faults, lifeline } =
-      this.#options;
+    const {
+      statusAddress,
+      statusFd,
+      spinMicroseconds,
+      coolMs,
+      sleepSet,
+      disabledEngines,
+      faults,
+      lifeline,
+      ledger,
+    } = this.#options;
     const data: EngineWorkerData = {
       shape: state.shape,
       state: state.buffer,
@@ -79,6 +90,7 @@ export class Supervisor {
       faults: this.#deaths === 0 ? faults : faults.filter((rule) => !/:\d+$/.test(rule)),
       idleMs: THREAD_IDLE_MS,
       lifeline,
+      ledger: ledger && { address: ledger.address, bytes: ledger.bytes },
     };
     Atomics.store(state.words, state.thread(thread) + THREAD.retire, 0);
     const engine = this.#spare ? adoptThread(this.#spare, data) : startThread(data);
