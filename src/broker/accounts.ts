@@ -17,12 +17,13 @@ export class Accounts {
   /** Where they lie: engine threads count there, too. */
   readonly ledger: Ledger;
 
-  constructor(rules: QuotaRules, maxClients: number) {
+  /** @param ownProcesses whether each client has mappings of its own, in a process of its own */
+  constructor(rules: QuotaRules, maxClients: number, ownProcesses: boolean) {
     this.#rules = rules;
     // Users have a client each, or are idle; one more client may be on its way to a refusal.
     this.ledger = Ledger.create(2 * (maxClients + 1) + MAX_IDLE_USERS + 1);
     this.#all = new Account(
-      { ...UNLIMITED, regions: Math.floor(mostMappings() / 2) },
+      ownProcesses ? UNLIMITED : { ...UNLIMITED, regions: Math.floor(mostMappings() / 2) },
       undefined,
       this.ledger,
     );

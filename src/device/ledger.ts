@@ -63,11 +63,14 @@ const CLOCK_MASK = 0x3fffffff;
 /** Room for accounts, in memory that other processes may map, too. The first block is nobody's: 0 names no account. */
 export class Ledger {
   readonly fd: number;
+  /** How many there is room for. */
+  readonly accounts: number;
   readonly #mapping: Mapping;
   readonly #free: number[] = [];
 
   private constructor(fd: number, accounts: number) {
     this.fd = fd;
+    this.accounts = accounts;
     this.#mapping = Mapping.shared(fd, 0, bytesFor(accounts), 'read-write');
   }
 
