@@ -228,7 +228,7 @@ export class Dispatcher {
         ? staging.address(operation.stagedInput)
         : inputAddress;
     submission.sourceLength = length;
-    submission.destination = 
+    submission.destination =
       operation.stagedOutput >= 0 ? staging.address(operation.stagedOutput) : operation.outputAddress;
     submission.capacity = capacity;
     submission.aux =

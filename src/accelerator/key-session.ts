@@ -1,8 +1,8 @@
 import { OPCODE, SQE_FLAG } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import type { Recipe } from '../algorithms/recipe.js';
-import { ClosedError } from '../errors.js';
 import type { Engine, EngineRequest } from '../device/engines/engine.js';
+import { ClosedError } from '../errors.js';
 import { addressOf } from '../sys/memory.js';
 
 /** What a session is opened with. */
@@ -18,10 +18,7 @@ export interface SessionSpec {
 }
 
 /** The session that requests of a recipe need. */
-export function sessionSpec(
-  recipe: Recipe,
-  more: Partial<SessionSpec> = {},
-): SessionSpec {
+export function sessionSpec(recipe: Recipe, more: Partial<SessionSpec> = {}): SessionSpec {
   return {
     operation: recipe.operation,
     algorithm: recipe.algorithm,

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Account, UNLIMITED } from '../device/account.js';
+import { Ledger } from '../device/ledger.js';
 import type { BrokerConfig } from './config.js';
 
 type QuotaRules = BrokerConfig['limits'];
@@ -12,10 +13,20 @@ const DEFAULT_MAP_COUNT = 65530;
 export class Accounts {
   #rules: QuotaRules;
   readonly #users = new Map<number, Account>();
-  readonly #all = new Account({ ...UNLIMITED, regions: Math.floor(mostMappings() / 2) });
+  readonly #all: Account;
+  /** Where they lie: engine threads count there, too. */
+  readonly ledger: Ledger;
 
-  constructor(rules: QuotaRules) {
+  /** @param ownProcesses whether each client has mappings of its own, in a process of its own */
+  constructor(rules: QuotaRules, maxClients: number, ownProcesses: boolean) {
     this.#rules = rules;
+    // Users have a client each, or are idle; one more client may be on its way to a refusal.
+    this.ledger = Ledger.create(2 * (maxClients + 1) + MAX_IDLE_USERS + 1);
+    this.#all = new Account(
+      ownProcesses ? UNLIMITED : { ...UNLIMITED, regions: Math.floor(mostMappings() / 2) },
+      undefined,
+      this.ledger,
+    );
   }
 
   /** The account of all clients of a user. */
@@ -31,6 +42,19 @@ export class Accounts {
   /** An account for a new client of a user. */
   client(uid: number): Account {
     return new Account(this.#clientLimits(uid), this.user(uid));
+  }
+
+  /** A client has gone, and no thread counts for it any more: what it still holds is given back. */
+  gone(uid: number, account: Account): void {
+    account.end();
+    const user = this.#users.get(uid);
+    // What a process left counted that was killed between two words (device/ledger.ts).
+    if (user?.held('clients') === 0) user.clear();
+  }
+
+  /** The broker has stopped, and every device with it. */
+  close(): void {
+    this.ledger.close();
   }
 
   /** Other limits hold from now on, for those who are there, too; what they hold already stays. */
@@ -49,7 +73,11 @@ export class Accounts {
   }
 
   #forgetIdle(): void {
-    for (const [uid, account] of this.#users) if (account.held('clients') === 0) this.#users.delete(uid);
+    for (const [uid, account] of this.#users) {
+      if (account.held('clients') > 0) continue;
+      this.#users.delete(uid);
+      account.end();
+    }
   }
 }
 

@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Ledger } from '../device/ledger.js';
 import { SystemError } from '../errors.js';
 import { closeFd } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { Acceptor } from './acceptor.js';
 import { Accounts } from './accounts.js';
 import { identify, isAllowed, type Peer } from './admission.js';
-import { BrokerClient } from './client.js';
 import { type BrokerConfig, DEFAULT_SHARE } from './config.js';
 import { clientsWithinDescriptors } from './descriptors.js';
+import type { Host, ServedClient } from './host.js';
+import { HostPool } from './host-pool.js';
 import { HostedDevice } from './hosted-device.js';
 import { type BrokerReport, InfoServer, maySee } from './info.js';
 import { type Listener, openListeners } from './listener.js';
@@ -29,14 +31,14 @@ const logger = moduleLogger('main');
  */
 export class Broker {
   #config: BrokerConfig;
-  #hosted: HostedDevice;
+  #hosted: Host;
   readonly #maxClients: number;
   readonly #listener: Listener;
   readonly #acceptor: Acceptor;
   readonly #info: InfoServer;
   readonly #accounts: Accounts;
-  readonly #refusals = new Refusals();
-  readonly #clients = new Set<BrokerClient>();
+  readonly #refusals: Refusals;
+  readonly #clients = new Set<ServedClient>();
   readonly #onFatal: (reason: string) => void;
   readonly #startedAt = performance.now();
   #nextId = 1;
@@ -45,8 +47,10 @@ export class Broker {
 
   private constructor(
     config: BrokerConfig,
-    hosted: HostedDevice,
+    hosted: Host,
     maxClients: number,
+    accounts: Accounts,
+    refusals: Refusals,
     listeners: [Listener, Listener],
     onFatal: (reason: string) => void,
   ) {
@@ -54,7 +58,8 @@ export class Broker {
     this.#hosted = hosted;
     this.#maxClients = maxClients;
     this.#onFatal = onFatal;
-    this.#accounts = new Accounts(config.limits);
+    this.#accounts = accounts;
+    this.#refusals = refusals;
     this.#listener = listeners[0];
     this.#acceptor = new Acceptor(this.#listener.fd, (fd) => this.#connected(fd));
     this.#info = new InfoServer(listeners[1], (peer) => this.#report(peer));
@@ -68,8 +73,9 @@ export class Broker {
   static async start(config: BrokerConfig, onFatal: (reason: string) => void): Promise<Broker> {
     const listeners = openListeners(config.socket, config.mode);
     let broker: Broker | undefined;
+    let accounts: Accounts | undefined;
     try {
-      const maxClients = clientsWithinDescriptors(config.maxClients);
+      const maxClients = clientsWithinDescriptors(config.maxClients, config.isolate);
       if (maxClients < config.maxClients) {
         logger.warning('the limit on open files allows fewer clients', {
           wanted: config.maxClients,
@@ -82,11 +88,19 @@ export class Broker {
         );
       }
       if (config.faults.length > 0) logger.warning('faults are injected', { faults: config.faults });
-      const hosted = await HostedDevice.start(config, maxClients, (reason) => broker!.#failed(reason));
-      broker = new Broker(config, hosted, maxClients, listeners, onFatal);
+      if (config.isolate && config.shares.size > 0) {
+        logger.warning('shares do not apply to clients with processes of their own');
+      }
+      accounts = new Accounts(config.limits, maxClients, config.isolate);
+      const refusals = new Refusals();
+      const hosted = config.isolate
+        ? await HostPool.start(config, accounts.ledger, (fd, errno) => refusals.refuse(fd, errno))
+        : await startDevice(config, maxClients, accounts.ledger, (reason) => broker!.#failed(reason));
+      broker = new Broker(config, hosted, maxClients, accounts, refusals, listeners, onFatal);
       return broker;
     } catch (error) {
       for (const listener of listeners) listener.close();
+      accounts?.close();
       throw error;
     }
   }
@@ -96,7 +110,7 @@ export class Broker {
   }
 
   get threads(): number {
-    return this.#hosted.device.threads;
+    return this.#hosted.threads;
   }
 
   get maxClients(): number {
@@ -124,7 +138,7 @@ export class Broker {
   }
 
   /** @throws SystemError with the reason why not; the connection stays the caller's then. */
-  #admit(fd: number, peer: Peer): BrokerClient {
+  #admit(fd: number, peer: Peer): ServedClient {
     const { allow, shares, handshakeSeconds } = this.#config;
     if (!isAllowed(peer, allow)) {
       throw new SystemError('admission', ERRNO.EACCES, 'neither the user nor a group of it is allowed');
@@ -133,9 +147,9 @@ export class Broker {
       throw new SystemError('admission', ERRNO.EBUSY, 'the device has all the clients it can have');
     }
     const account = this.#accounts.client(peer.uid);
-    account.take('clients', 1);
     try {
-      const client = new BrokerClient(this.#hosted.device, fd, {
+      account.take('clients', 1);
+      const client = this.#hosted.connect(fd, {
         id: this.#nextId,
         peer,
         account,
@@ -147,13 +161,13 @@ export class Broker {
       this.#clients.add(client);
       return client;
     } catch (error) {
-      account.give('clients', 1);
+      this.#accounts.gone(peer.uid, account);
       throw error;
     }
   }
 
-  #gone(client: BrokerClient): void {
-    client.account.give('clients', 1);
+  #gone(client: ServedClient): void {
+    this.#accounts.gone(client.uid, client.account);
     this.#clients.delete(client);
     const { uid, pid } = client.peer;
     const reason = client.closedFor ?? 'the client hung up';
@@ -183,7 +197,10 @@ export class Broker {
     await this.#dropClients('the device failed');
     await this.#hosted.stop();
     if (this.#stopping) return;
-    this.#hosted = await HostedDevice.start(this.#config, this.#maxClients, (reason) => this.#failed(reason));
+    const { ledger } = this.#accounts;
+    this.#hosted = await startDevice(this.#config, this.#maxClients, ledger, (reason) =>
+      this.#failed(reason),
+    );
     logger.info('the device was started again', { threads: this.threads });
   }
 
@@ -199,7 +216,6 @@ export class Broker {
     this.#config = changeable(this.#config, next);
     configureLog(this.#config.logLevel);
     this.#accounts.replace(this.#config.limits, this.#clients);
-    for (const client of this.#clients) client.limitsChanged();
     this.#listener.chmod(this.#config.mode);
     this.#info.chmod(this.#config.mode);
     for (const client of this.#clients) {
@@ -221,10 +237,11 @@ export class Broker {
     logger.info('draining', { clients: this.#clients.size, seconds: this.#config.drainSeconds });
     const busy = await this.#drain();
     if (busy > 0) logger.warning('some clients still had requests in flight', { clients: busy });
-    this.#refusals.close();
     await this.#dropClients('the broker is stopping');
+    this.#refusals.close();
     await this.#hosted.stop();
     this.#info.close();
+    this.#accounts.close();
     logger.info('stopped');
   }
 
@@ -233,7 +250,7 @@ export class Broker {
     const end = performance.now() + this.#config.drainSeconds * 1000;
     for (;;) {
       const busy = [...this.#clients].filter((client) => !client.idle).length;
-      if (busy === 0 || performance.now() >= end || this.#hosted.device.failed) return busy;
+      if (busy === 0 || performance.now() >= end || this.#hosted.failed) return busy;
       await sleep(DRAIN_LOOK_MS);
     }
   }
@@ -245,16 +262,32 @@ export class Broker {
     this.#hosted.abandon();
   }
 
-  #report(peer: Peer): BrokerReport | undefined {
+  async #report(peer: Peer): Promise<BrokerReport | undefined> {
     if (!isAllowed(peer, this.#config.allow) && !maySee(peer, process.getuid!())) return undefined;
     const visible = [...this.#clients].filter((client) => maySee(peer, client.uid));
+    const clients = await Promise.all(visible.map((client) => client.report()));
     return {
       pid: process.pid,
       state: this.#stopping ? 'stopping' : 'ready',
       uptimeSeconds: Math.floor((performance.now() - this.#startedAt) / 1000),
       device: { threads: this.threads, maxThreads: this.#config.engines, maxClients: this.#maxClients },
       clientCount: this.#clients.size,
-      clients: visible.map((client) => client.report()),
+      clients,
     };
   }
+}
+
+/** One device for all clients, in this process. */
+function startDevice(
+  config: BrokerConfig,
+  maxClients: number,
+  ledger: Ledger,
+  onFailure: (reason: string) => void,
+): Promise<HostedDevice> {
+  return HostedDevice.start(config, maxClients, ledger, {
+    onThreadDeath: (reason, thread) => {
+      logger.error('an engine thread died, and is replaced', { reason, thread });
+    },
+    onFailure,
+  });
 }

@@ -4,16 +4,7 @@ import type { Device } from '../device/device.js';
 import { DeviceServer } from '../device/server.js';
 import type { Peer } from './admission.js';
 import type { Share } from './config.js';
-
-export interface BrokerClientOptions {
-  id: number;
-  peer: Peer;
-  account: Account;
-  share: Readonly<Share>;
-  handshakeSeconds: number;
-  /** The client has gone, and all it had is free again. */
-  onGone: (client: BrokerClient) => void;
-}
+import type { ClientSettings, ServedClient } from './host.js';
 
 /** What the broker tells of a client. */
 export interface ClientReport {
@@ -33,10 +24,12 @@ export interface ClientReport {
   /** What it has had done since it came, and its open queues. */
   total: Counters;
   queues: QueueListing[];
+  /** The process that its device is in, if it has one of its own. */
+  hostPid?: number;
 }
 
 /** One connection: a mediated device with an account, for the process at the other end. */
-export class BrokerClient {
+export class BrokerClient implements ServedClient {
   readonly id: number;
   readonly peer: Peer;
   readonly account: Account;
@@ -51,8 +44,8 @@ export class BrokerClient {
    * Takes over the connection, unless it throws.
    * @throws SystemError when the device, or the system, has no room
    */
-  constructor(device: Device, fd: number, options: BrokerClientOptions) {
-    const { id, peer, account, share, handshakeSeconds, onGone } = options;
+  constructor(device: Device, fd: number, settings: ClientSettings) {
+    const { id, peer, account, share, handshakeSeconds, onGone } = settings;
     this.id = id;
     this.peer = peer;
     this.account = account;
@@ -77,11 +70,6 @@ export class BrokerClient {
     return this.#server.served.idle;
   }
 
-  /** The limits of the account are other ones from now on. */
-  limitsChanged(): void {
-    this.#server.served.limitsChanged();
-  }
-
   /** Hangs up; `onGone` follows. */
   close(reason: string): void {
     this.closedFor ??= reason;
@@ -90,10 +78,6 @@ export class BrokerClient {
 
   report(): ClientReport {
     const { pid, uid, gid } = this.peer;
-    const limit = (resource: Resource): number | null => {
-      const value = this.account.limit(resource);
-      return Number.isFinite(value) ? value : null;
-    };
     return {
       id: this.id,
       pid,
@@ -102,11 +86,19 @@ export class BrokerClient {
       since: this.#since.toISOString(),
       ready: this.#server.negotiated,
       ...this.#share,
-      held: { ...each((resource) => this.account.held(resource)), ...this.#server.served.held() },
-      limits: each(limit),
+      ...describeAccount(this.account),
       ...this.#server.served.counters(),
     };
   }
+}
+
+/** What an account holds of what is limited, and its limits; null for none. */
+export function describeAccount(account: Account): Pick<ClientReport, 'held' | 'limits'> {
+  const limit = (resource: Resource): number | null => {
+    const value = account.limit(resource);
+    return Number.isFinite(value) ? value : null;
+  };
+  return { held: each((resource) => account.held(resource)), limits: each(limit) };
 }
 
 function each<T>(value: (resource: Resource) => T): Record<Resource, T> {

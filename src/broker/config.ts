@@ -29,6 +29,8 @@ export interface BrokerConfig {
   logLevel: LogLevel;
   /** Map memory that can still shrink: a client that shrinks it ends the broker. */
   allowUnsafeUnsealedMemory: boolean;
+  /** Serve each client in a process of its own. */
+  isolate: boolean;
   /** Faults to inject (device/inject.ts); from the environment alone. */
   faults: string[];
 }
@@ -93,6 +95,7 @@ const file = object({
   drainSeconds,
   logLevel,
   allowUnsafeUnsealedMemory: boolean,
+  isolate: boolean,
 });
 
 /** What the command line says; it goes before the file. */
@@ -104,6 +107,7 @@ export interface Overrides {
   drainSeconds?: number;
   logLevel?: LogLevel;
   allowUnsafeUnsealedMemory?: boolean;
+  isolate?: boolean;
   faults?: string[];
 }
 
@@ -131,6 +135,7 @@ export function configure(json: string | undefined, overrides: Overrides): Broke
     drainSeconds: 10,
     logLevel: 'info',
     allowUnsafeUnsealedMemory: false,
+    isolate: false,
     faults: [],
     ...plain,
     ...overrides,

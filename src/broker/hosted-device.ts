@@ -1,9 +1,11 @@
 import { DEVICE_STATE, STATUS_PAGE } from '../abi/queue.js';
 import { Device } from '../device/device.js';
+import type { Ledger } from '../device/ledger.js';
 import { Lifeline } from '../device/lifeline.js';
 import { signalEventfd } from '../sys/fd.js';
+import { BrokerClient } from './client.js';
 import type { BrokerConfig } from './config.js';
-import { moduleLogger } from './log.js';
+import type { ClientSettings, Host } from './host.js';
 
 /** How long an exit waits for the engine threads; one that executes a request ends it first. */
 const LEAVE_MS = 2000;
@@ -13,10 +15,21 @@ const MAX_SESSIONS = 4095;
 /** How long an idle queue is polled. */
 const COOL_MS = 5;
 
-const logger = moduleLogger('device');
+/** What of the configuration a device is made with. */
+export type DeviceSettings = Pick<
+  BrokerConfig,
+  'engines' | 'disableEngines' | 'spinMicroseconds' | 'allowUnsafeUnsealedMemory' | 'faults'
+>;
 
-/** The broker's software accelerator, with its engine threads, from its start to its end. */
-export class HostedDevice {
+export interface DeviceEvents {
+  /** An engine thread died, and is being replaced. */
+  onThreadDeath: (reason: string, thread: number) => void;
+  /** The device failed: called once at most. */
+  onFailure: (reason: string) => void;
+}
+
+/** A software accelerator with its engine threads, from its start to its end. */
+export class HostedDevice implements Host {
   readonly device: Device;
   readonly #lifeline: Lifeline;
   #stopped = false;
@@ -26,11 +39,12 @@ export class HostedDevice {
     this.#lifeline = lifeline;
   }
 
-  /** Resolves when it is ready. `onFailure` is called once if it fails afterwards. */
+  /** Resolves when it is ready. */
   static async start(
-    config: BrokerConfig,
+    config: DeviceSettings,
     maxClients: number,
-    onFailure: (reason: string) => void,
+    ledger: Ledger,
+    events: DeviceEvents,
   ): Promise<HostedDevice> {
     const lifeline = new Lifeline(config.engines);
     const device = new Device({
@@ -40,14 +54,13 @@ export class HostedDevice {
       faults: config.faults,
       unsealedMemory: config.allowUnsafeUnsealedMemory,
       lifeline: lifeline.buffer,
+      ledger,
       shared: {
         maxClients,
         maxQueues: MAX_QUEUES,
         maxSessions: MAX_SESSIONS,
         coolMs: COOL_MS,
-        onThreadDeath: (reason, thread) => {
-          logger.error('an engine thread died, and is replaced', { reason, thread });
-        },
+        onThreadDeath: events.onThreadDeath,
       },
     });
     const made = new HostedDevice(device, lifeline);
@@ -57,8 +70,20 @@ export class HostedDevice {
       await made.stop();
       throw error;
     }
-    device.onFailure = onFailure;
+    device.onFailure = events.onFailure;
     return made;
+  }
+
+  get threads(): number {
+    return this.device.threads;
+  }
+
+  get failed(): boolean {
+    return this.device.failed;
+  }
+
+  connect(fd: number, settings: ClientSettings): BrokerClient {
+    return new BrokerClient(this.device, fd, settings);
   }
 
   /** Tells every client, on the status page, that no new work is wanted. */

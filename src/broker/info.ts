@@ -34,13 +34,16 @@ export class InfoServer {
   readonly #acceptor: Acceptor;
   readonly #askers = new Set<Socket>();
   /** What a peer is told; undefined for one that is to be told nothing. */
-  readonly #report: (peer: Peer) => BrokerReport | undefined;
+  readonly #report: (peer: Peer) => Promise<BrokerReport | undefined>;
+  /** Questions whose answer is being put together. */
+  #asked = 0;
+  #closed = false;
 
   /** Takes over the listening socket. */
-  constructor(listener: Listener, report: (peer: Peer) => BrokerReport | undefined) {
+  constructor(listener: Listener, report: (peer: Peer) => Promise<BrokerReport | undefined>) {
     this.#listener = listener;
     this.#report = report;
-    this.#acceptor = new Acceptor(listener.fd, (fd) => this.#answer(fd));
+    this.#acceptor = new Acceptor(listener.fd, (fd) => void this.#answer(fd));
     this.#acceptor.start();
   }
 
@@ -48,14 +51,17 @@ export class InfoServer {
     this.#listener.chmod(mode);
   }
 
-  #answer(fd: number): void {
+  async #answer(fd: number): Promise<void> {
     let report: BrokerReport | undefined;
+    this.#asked++;
     try {
-      if (this.#askers.size < MAX_ASKERS) report = this.#report(identify(fd));
+      if (this.#askers.size + this.#asked <= MAX_ASKERS) report = await this.#report(identify(fd));
     } catch (error) {
       logger.warning('a question was not answered', { reason: (error as Error).message });
+    } finally {
+      this.#asked--;
     }
-    if (!report) {
+    if (!report || this.#closed) {
       closeFd(fd);
       return;
     }
@@ -71,6 +77,7 @@ export class InfoServer {
   }
 
   close(): void {
+    this.#closed = true;
     this.#acceptor.stop();
     this.#listener.close();
     for (const socket of this.#askers) socket.destroy();

@@ -9,6 +9,7 @@ const FIXED = [
   'spinMicroseconds',
   'maxClients',
   'allowUnsafeUnsealedMemory',
+  'isolate',
   'faults',
 ] as const;
 

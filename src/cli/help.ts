@@ -93,6 +93,8 @@ options:
       --config FILE    JSON: limits, who may connect, and all that is below
       --check          print what would be in force, and do nothing else
       --engines N      the most engine threads (as many as processors)
+      --isolate        a process for each client: a crash in a native library ends that
+                       client's device alone; each client has --engines threads
       --max-clients N  the most connections at once (256)
       --mode MODE      permissions of the socket (0660)
       --drain-seconds N  how long stopping waits for what is in flight (10)

@@ -17,6 +17,7 @@ const OPTIONS = {
   'drain-seconds': { type: 'string' },
   'log-level': { type: 'string' },
   'allow-unsafe-unsealed-memory': { type: 'boolean' },
+  isolate: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
 } as const;
 
@@ -65,6 +66,7 @@ function readOverrides(options: GivenOption[]): config.Overrides {
     else if (name === 'drain-seconds') found.drainSeconds = config.drainSeconds(number(), at);
     else if (name === 'log-level') found.logLevel = config.logLevel(value, at);
     else if (name === 'allow-unsafe-unsealed-memory') found.allowUnsafeUnsealedMemory = true;
+    else if (name === 'isolate') found.isolate = true;
   }
   // As in a program that opens an accelerator of its own (docs/architecture.md, "Faults on purpose").
   const faults = (process.env['WARPDRIVE_INJECT'] ?? '').split(',').filter((rule) => rule !== '');

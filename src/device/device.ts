@@ -3,7 +3,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { DEVICE_STATE, LIMITS, OPCODE, type OperationName, STATUS_PAGE } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
 import { createEpoll } from '../sys/epoll.js';
-import { closeFd } from '../sys/fd.js';
+import { closeFd, signalEventfd } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { addSeals, createMemfd, SEAL } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
@@ -11,6 +11,7 @@ import { Signaller } from '../sys/signal.js';
 import { type Engine, EngineRequest } from './engines/engine.js';
 import { EngineRegistry } from './engines/registry.js';
 import { type ClientOptions, DeviceFunction } from './function.js';
+import type { Ledger } from './ledger.js';
 import { recoverThread } from './recovery.js';
 import { Sessions, sessionKeyBytes } from './sessions.js';
 import { DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY } from './state.js';
@@ -36,6 +37,8 @@ export interface DeviceOptions {
    * engine thread that dies is replaced instead of taking the device with it.
    */
   shared?: SharedOptions;
+  /** Where accounts of its clients lie; it outlives the device. */
+  ledger?: Ledger;
 }
 
 export interface SharedOptions {
@@ -113,14 +116,15 @@ export class Device {
     const { shared } = options;
     const maxClients = shared?.maxClients ?? 1;
     this.#shared = shared;
-    this.state = new DeviceState({
+    const shape = {
       threads: options.maxThreads,
       queues: shared?.maxQueues ?? LIMITS.maxQueues,
       spaces: maxClients,
       // One for scratch memory of the device's own (shadow-queues.ts).
       regionsPerSpace: LIMITS.maxRegions + 1,
       sessions: shared?.maxSessions ?? LIMITS.maxSessions,
-    });
+    };
+    this.state = new DeviceState(shape, undefined, options.ledger?.words);
     for (let block = this.state.shape.queues - 1; block >= 0; block--) this.#freeBlocks.push(block);
     for (let space = maxClients - 1; space >= 0; space--) this.#freeSpaces.push(space);
     const registry = new EngineRegistry(options.disabledEngines);
@@ -148,6 +152,7 @@ export class Device {
       faults: options.faults,
       lifeline: options.lifeline,
       spareThread: options.spareThread,
+      ledger: options.ledger,
       onDeath: (reason, thread) => this.#threadDied(reason, thread),
     });
   }
@@ -172,6 +177,8 @@ export class Device {
       { state: this.state, status: this.status.words, signaller: this.signaller, sessions: this.sessions },
       thread,
     );
+    // What it would have come to next may have rung already, with no other thread awake.
+    signalEventfd(this.wakeFd);
     this.#shared.onThreadDeath?.(reason, thread);
     return true;
   }

@@ -9,7 +9,7 @@ import type { EmbeddedMessage, EmbeddedReady, EmbeddedWorkerData } from './embed
 import type { SpareThreadData } from './engine-worker.js';
 import { CONTROL_THREAD, engineThread, Lifeline } from './lifeline.js';
 
-export interface EmbeddedOptions extends Omit<DeviceOptions, 'lifeline' | 'spareThread'> {
+export interface EmbeddedOptions extends Omit<DeviceOptions, 'lifeline' | 'spareThread' | 'ledger'> {
   /** Whether the device takes any address of this process; without it, only mapped memory. */
   sva: boolean;
 }

@@ -79,6 +79,7 @@ export class EngineLoop implements TurnHost {
   readonly #events = new EpollEvents(MAX_EVENTS);
   /** Events of the last wait that are still to be acted upon. */
   #rings = 0;
+  #heldBack = false;
   #ringLookMs = 0;
   #coolLookMs = 0;
   #cursor = 0;
@@ -107,6 +108,14 @@ export class EngineLoop implements TurnHost {
   /** Whether the last sleep ended with rings that `run` has yet to act upon. */
   get rung(): boolean {
     return this.#rings > 0;
+  }
+
+  /**
+   * Whether something waited for others of its client, or its user, when the last `run` ended. They may be another
+   * process's, which rings nobody: the next `run` must not be far off.
+   */
+  get heldBack(): boolean {
+    return this.#heldBack;
   }
 
   /** Sleeps until a ring or a signal, or for `timeoutMs`; true if something came. */
@@ -167,6 +176,7 @@ export class EngineLoop implements TurnHost {
         continue;
       }
       this.#countPoller(-1);
+      this.#heldBack = this.#anythingHeldBack();
       if (!this.anythingPending() || Atomics.load(this.#status, STATUS_PAGE.pollersWord) > 0) {
         Atomics.store(words, this.#threadAt + THREAD.reading, THREAD_AWAY);
         this.#countAwake(-1);
@@ -261,6 +271,14 @@ export class EngineLoop implements TurnHost {
     return false;
   }
 
+  #anythingHeldBack(): boolean {
+    const { queues } = this.#list;
+    for (let index = 0; index < queues.length; index++) {
+      if (this.#turn.isHeldBack(queues[index]!)) return true;
+    }
+    return false;
+  }
+
   /** What is done once in a while: rings of cold queues are looked for, and queues are cooled. */
   #look(now: number): void {
     if (this.#coolMs === 0) return;
@@ -280,11 +298,11 @@ export class EngineLoop implements TurnHost {
     const words = this.#words;
     for (const queue of this.#list.queues) {
       const idleMs = (this.#turn.nowMs - words[queue.base + QUEUE.lastServed]!) & 0x3fffffff;
-      if (idleMs < this.#coolMs || this.#turn.isPending(queue)) continue;
+      if (idleMs < this.#coolMs || this.#turn.hasWork(queue)) continue;
       this.#turn.lock(queue.base);
       if (Atomics.load(words, queue.base + QUEUE.generation) === queue.generation) {
         Atomics.store(queue.doorbell, DOORBELL.polledWord, 0);
-        if (this.#turn.isPending(queue)) Atomics.store(queue.doorbell, DOORBELL.polledWord, 1);
+        if (this.#turn.hasWork(queue)) Atomics.store(queue.doorbell, DOORBELL.polledWord, 1);
         else this.#state.setHot(queue.block, false);
       }
       Atomics.store(words, queue.base + QUEUE.lock, 0);

@@ -28,6 +28,8 @@ export interface EngineWorkerData {
   /** How long a thread sleeps before it offers to go. */
   idleMs: number;
   lifeline: SharedArrayBuffer;
+  /** Where the ledger of clients' accounts lies, in this process. */
+  ledger: { address: number; bytes: number } | undefined;
 }
 
 /** A thread that was started ahead of its device: it loads its engines, and is told the rest through a port. */
@@ -45,6 +47,8 @@ export type EngineMessage = 'ready' | 'need-thread' | 'idle';
  * cannot be terminated: this is how late it may notice.
  */
 const SLEEP_MS = 100;
+/** How long it lasts while a request waits for others of its user, which may be another process's. */
+const HELD_BACK_MS = 1;
 
 /** How often a spare thread looks for its data, should nobody wake it. */
 const SPARE_PAUSE_MS = 50;
@@ -56,7 +60,8 @@ process.once('exit', () => lifeline.leave(engineThread(number)));
 const registry = new EngineRegistry(given.disabledEngines);
 const port = 'port' in given ? given.port : parentPort!;
 const data = 'port' in given ? awaitData(given.port) : given;
-const state = new DeviceState(data.shape, data.state);
+const ledger = data.ledger && new Int32Array(viewMemory(data.ledger.address, data.ledger.bytes));
+const state = new DeviceState(data.shape, data.state, ledger);
 const retireAt = state.thread(data.thread) + THREAD.retire;
 const say = (message: EngineMessage): void => port.postMessage(message);
 const executor = new Executor(state, data.thread, registry, data.keysAddress, parseFaults(data.faults));
@@ -83,7 +88,7 @@ while (!leaving()) {
   loop.run();
   countSleeper(1);
   while (!leaving()) {
-    if (loop.sleep(SLEEP_MS)) {
+    if (loop.sleep(loop.heldBack ? HELD_BACK_MS : SLEEP_MS) || loop.heldBack) {
       sleptMs = 0;
       break;
     }

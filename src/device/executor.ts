@@ -159,9 +159,7 @@ export class Executor {
     try {
       if (!this.#translate(entry, space, rule)) return STATUS.badAddress;
       const status =
-        request.operation === OPCODE.chain
-          ? this.#chain.run(space)
-          : this.#perform(space, session, flags);
+        request.operation === OPCODE.chain ? this.#chain.run(space) : this.#perform(space, session, flags);
       this.#report();
       return status;
     } catch {

@@ -94,7 +94,9 @@ export class DeviceFunction {
     // A client of a shared device gets a descriptor of its own: whoever else had it could take the signals out.
     this.wakeFd = device.isShared ? createEventfd() : device.wakeFd;
     if (device.isShared) addToEpoll(device.sleepSet, this.wakeFd, space, true);
-    this.limitsChanged();
+    // Where engine threads count for it; an account that lies elsewhere they cannot reach.
+    const { account } = this;
+    if (account.ledger?.words === device.state.ledger) device.state.words[at + SPACE.account] = account.at;
   }
 
   get regionCount(): number {
@@ -103,25 +105,6 @@ export class DeviceFunction {
 
   get irqCount(): number {
     return IRQ_COUNT;
-  }
-
-  /** Tells the engines of limits in the account that they apply. */
-  limitsChanged(): void {
-    const { words } = this.#device.state;
-    const at = this.#device.state.space(this.space);
-    const bounded = (value: number): number => (value < 0x3fffffff ? Math.floor(value) : 0);
-    words[at + SPACE.maxSessions] = bounded(this.account.limit('sessions'));
-    words[at + SPACE.maxInFlightKib] = bounded(this.account.limit('inFlightBytes') / 1024);
-  }
-
-  /** What engines count of the client's holdings, as far as accounts do not. */
-  held(): { sessions: number; inFlightBytes: number } {
-    const { words } = this.#device.state;
-    const at = this.#device.state.space(this.space);
-    return {
-      sessions: Atomics.load(words, at + SPACE.sessions),
-      inFlightBytes: Atomics.load(words, at + SPACE.inFlightKib) * 1024,
-    };
   }
 
   /** What the client has been through since it came, and its open queues. */

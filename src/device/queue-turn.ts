@@ -10,16 +10,9 @@ import {
 } from '../abi/queue.js';
 import type { Signaller } from '../sys/signal.js';
 import type { Executor } from './executor.js';
+import { admit, leave, mayAdmit } from './ledger.js';
 import type { ServedQueue } from './served-queue.js';
-import {
-  type DeviceState,
-  QUEUE,
-  SPACE,
-  THREAD,
-  THREAD_AWAY,
-  THREAD_COUNTED,
-  WORK_TICK_NS,
-} from './state.js';
+import { type DeviceState, QUEUE, THREAD, THREAD_AWAY, THREAD_COUNTED, WORK_TICK_NS } from './state.js';
 
 /*
  * One turn on one queue.
@@ -129,8 +122,20 @@ export class QueueTurn {
     return served;
   }
 
-  /** Whether a queue has something that a turn would take. */
+  /** Whether a queue has something that a turn would take now. */
   isPending(queue: ServedQueue): boolean {
+    if (!this.hasWork(queue)) return false;
+    const kib = this.#words[queue.base + QUEUE.heldKib]!;
+    return kib === 0 || mayAdmit(this.#state.ledger, this.#state.account(queue.space), kib);
+  }
+
+  /** Whether a queue has something that waits for others of its client, or its user, to be completed. */
+  isHeldBack(queue: ServedQueue): boolean {
+    return this.#words[queue.base + QUEUE.heldKib] !== 0 && this.hasWork(queue);
+  }
+
+  /** Whether a queue has something that a turn would take, now or once there is room for it in flight. */
+  hasWork(queue: ServedQueue): boolean {
     const words = this.#words;
     if (Atomics.load(words, queue.base + QUEUE.generation) !== queue.generation) return false;
     const word = Atomics.load(queue.doorbell, DOORBELL.tailWord);
@@ -190,7 +195,7 @@ export class QueueTurn {
       const stale = entry[SEQUENCE] !== head;
       if (!stale && !executor.isTrivial(entry)) {
         // Refused for now, it stays in its slot, and is copied and checked again later.
-        const admitted = this.#admit(queue.space);
+        const admitted = this.#admit(queue);
         if (!admitted) head = (head - 1) | 0;
         this.#publish(queue, first, cqTail);
         words[base + QUEUE.head] = head;
@@ -230,20 +235,14 @@ export class QueueTurn {
   }
 
   /** Counts the request in hand among what its client has in flight; false if it has to wait for others of them. */
-  #admit(space: number): boolean {
-    const words = this.#words;
-    const at = this.#state.space(space);
-    const max = words[at + SPACE.maxInFlightKib]!;
-    if (max === 0) return true;
+  #admit(queue: ServedQueue): boolean {
+    const account = this.#state.account(queue.space);
+    if (account === 0) return true;
     const kib = this.#executor.footprintKib(this.#entry);
-    const before = Atomics.add(words, at + SPACE.inFlightKib, kib);
-    // One that is larger than the limit by itself runs alone.
-    if (before > 0 && before + kib > max) {
-      Atomics.sub(words, at + SPACE.inFlightKib, kib);
-      return false;
-    }
-    words[this.#threadAt + THREAD.inFlightKib] = kib;
-    return true;
+    const isIn = admit(this.#state.ledger, account, kib);
+    this.#words[queue.base + QUEUE.heldKib] = isIn ? 0 : kib;
+    if (isIn) this.#words[this.#threadAt + THREAD.inFlightKib] = kib;
+    return isIn;
   }
 
   /** Executes the request in hand with the queue's lock given back; takes the lock again to complete it. */
@@ -282,7 +281,7 @@ export class QueueTurn {
     this.executed = true;
     const kib = words[threadAt + THREAD.inFlightKib]!;
     if (kib !== 0) {
-      Atomics.sub(words, this.#state.space(queue.space) + SPACE.inFlightKib, kib);
+      leave(this.#state.ledger, this.#state.account(queue.space), kib);
       words[threadAt + THREAD.inFlightKib] = 0;
     }
 

@@ -1,8 +1,9 @@
 import { CQE, CQE_WORD_SHIFT, DOORBELL, STATUS, STATUS_PAGE } from '../abi/queue.js';
 import type { Signaller } from '../sys/signal.js';
+import { leave } from './ledger.js';
 import { viewQueue } from './served-queue.js';
 import type { Sessions } from './sessions.js';
-import { type DeviceState, HEADER, QUEUE, SPACE, THREAD, THREAD_AWAY, THREAD_COUNTED } from './state.js';
+import { type DeviceState, HEADER, QUEUE, THREAD, THREAD_AWAY, THREAD_COUNTED } from './state.js';
 
 const REQUEST_ID = CQE.offset.requestId >> 2;
 const STATUS_WORD = CQE.offset.status >> 2;
@@ -66,7 +67,7 @@ function failRequest({ state, signaller }: RecoveryParts, thread: number, block:
   words[base + QUEUE.completed]!++;
   Atomics.store(queue.cq, entry + PHASE, (tail + 1) | 0);
   const kib = words[thread + THREAD.inFlightKib]!;
-  if (kib !== 0) Atomics.sub(words, state.space(queue.space) + SPACE.inFlightKib, kib);
+  if (kib !== 0) leave(state.ledger, state.account(queue.space), kib);
   words[thread + THREAD.inFlightKib] = 0;
   const irqFd = words[base + QUEUE.irqFd]!;
   const stillThere = Atomics.load(words, base + QUEUE.generation) === queue.generation;

@@ -2,7 +2,8 @@ import { LIMITS, OPCODE, STATUS } from '../abi/queue.js';
 import { viewMemory } from '../sys/libc.js';
 import { ENGINE_ID, type EngineRequest, type Outcome } from './engines/engine.js';
 import type { EngineRegistry, Offer } from './engines/registry.js';
-import { type DeviceState, SESSION, SESSION_STATE, SPACE, THREAD } from './state.js';
+import { closeSession, openSession } from './ledger.js';
+import { type DeviceState, SESSION, SESSION_STATE, THREAD } from './state.js';
 
 /** A session's number: its slot below, a serial above, so that a number from before is recognised as stale. */
 const SESSION_SLOT_BITS = 12;
@@ -51,21 +52,17 @@ export class Sessions {
   /** Opens a session as the request in hand asks; its source is the key material. */
   open(space: number): Outcome {
     const request = this.#request;
-    const { words } = this.#state;
     if (request.sourceLength > LIMITS.maxKey) return STATUS.badLength;
     // Streams are what a session was for before there were others, and what one is for where nothing is said.
     const operation = request.level === 0 ? OPCODE.decompress : request.level;
     const isSequence = operation === OPCODE.decompress || operation === OPCODE.digest || request.piece;
     const offer = this.#registry.chooseForSession(operation, request.algorithm, isSequence);
     if (!offer) return STATUS.unsupported;
-    const spaceAt = this.#state.space(space);
-    const max = words[spaceAt + SPACE.maxSessions]!;
-    if (Atomics.add(words, spaceAt + SPACE.sessions, 1) >= max && max !== 0) {
-      Atomics.sub(words, spaceAt + SPACE.sessions, 1);
-      return STATUS.noResources;
-    }
+    const { ledger } = this.#state;
+    const account = this.#state.account(space);
+    if (!openSession(ledger, account)) return STATUS.noResources;
     const outcome = this.#fillFree(space, operation, isSequence, offer);
-    if (outcome !== STATUS.ok) Atomics.sub(words, spaceAt + SPACE.sessions, 1);
+    if (outcome !== STATUS.ok) closeSession(ledger, account);
     return outcome;
   }
 
@@ -277,7 +274,7 @@ export class Sessions {
     this.#keys.fill(0, keyAt, keyAt + words[at + SESSION.keyLength]!);
     const space = words[at + SESSION.space]!;
     words[at + SESSION.space] = -1;
-    Atomics.sub(words, this.#state.space(space) + SPACE.sessions, 1);
+    closeSession(this.#state.ledger, this.#state.account(space));
     Atomics.store(words, at + SESSION.state, SESSION_STATE.free);
   }
 

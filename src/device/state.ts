@@ -67,6 +67,8 @@ export const QUEUE = {
   isolated: 9,
   /** Millisecond (mod 2^31) of the last turn that served something. */
   lastServed: 10,
+  /** KiB of the request at the head, where the last turn found no room for it in flight; otherwise 0. */
+  heldKib: 11,
   // Fixed while enabled.
   depth: 16,
   token: 17,
@@ -106,10 +108,8 @@ export const SPACE = {
   lowLatency: 3,
   /** Work the client may still have done in this round, in ticks of WORK_TICK_NS; below zero it has overdrawn. */
   deficit: 4,
-  sessions: 5,
-  maxSessions: 6,
-  inFlightKib: 7,
-  maxInFlightKib: 8,
+  /** Where the client's account starts in the ledger (ledger.ts); 0 where nothing is counted. */
+  account: 5,
   /** From here on, block numbers plus 1 of the client's queues, by queue. */
   blocks: 16,
 } as const;
@@ -161,10 +161,14 @@ export interface DeviceShape {
   sessions: number;
 }
 
+const NO_LEDGER: Int32Array = new Int32Array(0);
+
 /** Finds its way in the shared words. */
 export class DeviceState {
   readonly shape: DeviceShape;
   readonly words: Int32Array;
+  /** The words of the ledger that clients' accounts lie in; none where there is no ledger. */
+  readonly ledger: Int32Array;
   readonly threadsAt = HEADER_WORDS;
   readonly queuesAt: number;
   /** One bit for each queue block: engines poll it. */
@@ -175,8 +179,9 @@ export class DeviceState {
   readonly sessionsAt: number;
   readonly sessionWords: number;
 
-  constructor(shape: DeviceShape, buffer?: SharedArrayBuffer) {
+  constructor(shape: DeviceShape, buffer?: SharedArrayBuffer, ledger = NO_LEDGER) {
     this.shape = shape;
+    this.ledger = ledger;
     this.queuesAt = this.threadsAt + shape.threads * THREAD_WORDS;
     this.hotAt = this.queuesAt + shape.queues * QUEUE_WORDS;
     this.hotWords = Math.ceil(shape.queues / 32);
@@ -225,6 +230,11 @@ export class DeviceState {
 
   space(index: number): number {
     return this.spacesAt + index * this.spaceWords;
+  }
+
+  /** Where a client's account starts in the ledger; 0 for none. */
+  account(space: number): number {
+    return this.words[this.space(space) + SPACE.account]!;
   }
 
   session(index: number): number {

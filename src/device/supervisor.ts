@@ -4,6 +4,7 @@ import { closeFds, createEventfd, signalEventfd } from '../sys/fd.js';
 import { DEVICE_TAG } from './engine-loop.js';
 import { adoptThread, type EngineThread, startThread } from './engine-thread.js';
 import type { EngineWorkerData } from './engine-worker.js';
+import type { Ledger } from './ledger.js';
 import { engineThread, Lifeline } from './lifeline.js';
 import { type DeviceState, HEADER, THREAD, THREAD_AWAY } from './state.js';
 
@@ -27,6 +28,7 @@ export interface SupervisorOptions {
   faults: string[];
   lifeline: SharedArrayBuffer;
   spareThread: MessagePort | undefined;
+  ledger: Ledger | undefined;
   /** An engine thread died by itself; returns whether another one takes its place. */
   onDeath: (reason: string, thread: number) => boolean;
 }
@@ -74,6 +76,7 @@ export class Supervisor {
       disabledEngines,
       faults,
       lifeline,
+      ledger,
     } = this.#options;
     const data: EngineWorkerData = {
       shape: state.shape,
@@ -91,6 +94,7 @@ export class Supervisor {
       faults: this.#deaths === 0 ? faults : faults.filter((rule) => !/:\d+$/.test(rule)),
       idleMs: THREAD_IDLE_MS,
       lifeline,
+      ledger: ledger && { address: ledger.address, bytes: ledger.bytes },
     };
     Atomics.store(state.words, state.thread(thread) + THREAD.retire, 0);
     const engine = this.#spare ? adoptThread(this.#spare, data) : startThread(data);

@@ -50,8 +50,8 @@ function compression(memory: DeviceMemory, sourceLength = 8192): Parameters<type
   };
 }
 
-function limited(limits: Partial<Limits>): Account {
-  return new Account({ ...UNLIMITED, ...limits });
+function limited(limits: Partial<Limits>, local?: LocalDevice): Account {
+  return new Account({ ...UNLIMITED, ...limits }, undefined, local?.ledger);
 }
 
 /** Fills every queue of some clients; returns how many requests each had done when one of them had all done. */
@@ -208,7 +208,7 @@ describe('quotas', () => {
 
   test('sessions are counted for each client', async (t) => {
     const local = await start(t, 2);
-    const account = limited({ sessions: 2 });
+    const account = limited({ sessions: 2 }, local);
     const [some, others] = [await connect(local, { account }), await connect(local)];
     const openSession = { opcode: OPCODE.sessionOpen, algorithm: ALGORITHM.gzip };
     const first = await execute(some.queues[0]!, openSession);
@@ -224,7 +224,7 @@ describe('quotas', () => {
 
   test('requests beyond the bytes in flight wait, and one that is larger runs alone', async (t) => {
     const local = await LocalDevice.start(t, 2, { maxThreads: 2 });
-    const client = await connect(local, { account: limited({ inFlightBytes: 65536 }) }, 2);
+    const client = await connect(local, { account: limited({ inFlightBytes: 65536 }, local) }, 2);
     for (let i = 0; i < 10; i++) {
       for (const queue of client.queues) {
         put(queue.pair, { ...compression(client.memory, 65536), requestId: i });

@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import type { Account } from '../../src/device/account.js';
 import { Device, type SharedOptions } from '../../src/device/device.js';
 import type { ClientOptions } from '../../src/device/function.js';
+import { Ledger } from '../../src/device/ledger.js';
 import { Lifeline } from '../../src/device/lifeline.js';
 import { DeviceServer } from '../../src/device/server.js';
 import { createSocketPair } from '../../src/sys/socket.js';
@@ -18,34 +19,40 @@ export interface LocalOptions {
   account?: Account;
 }
 
+const ACCOUNTS = 32;
 const SHARED: SharedOptions = { maxClients: 1, maxQueues: 256, maxSessions: 1024, coolMs: 5 };
 
 /** A device whose control thread is the test's own: several clients, honest or hostile, and its state in reach. */
 export class LocalDevice {
   readonly device: Device;
+  /** Where accounts lie that engine threads are to count in. */
+  readonly ledger: Ledger;
   readonly #client: ClientOptions;
   /** How many clients have gone, with all they had freed. */
   gone = 0;
   #stopped: Promise<void> | undefined;
   readonly #hostile: { close(): void }[] = [];
 
-  private constructor(device: Device, client: ClientOptions) {
+  private constructor(device: Device, ledger: Ledger, client: ClientOptions) {
     this.device = device;
+    this.ledger = ledger;
     this.#client = client;
   }
 
   /** Starts a device that ends with the test. */
   static async start(t: TestContext, maxClients = 1, options: LocalOptions = {}): Promise<LocalDevice> {
+    const ledger = Ledger.create(ACCOUNTS);
     const device = new Device({
       maxThreads: options.maxThreads ?? 1,
       spinMicroseconds: 50,
       disabledEngines: [],
       faults: options.faults ?? [],
       lifeline: new Lifeline(options.maxThreads ?? 1).buffer,
+      ledger,
       ...(maxClients > 1 || options.shared ? { shared: { ...SHARED, maxClients, ...options.shared } } : {}),
     });
     await device.start();
-    const local = new LocalDevice(device, {
+    const local = new LocalDevice(device, ledger, {
       sva: options.sva ?? false,
       ...(options.account ? { account: options.account } : {}),
     });
@@ -86,7 +93,7 @@ export class LocalDevice {
   /** Stops it now. Calling it again does nothing. */
   stop(): Promise<void> {
     for (const client of this.#hostile.splice(0)) client.close();
-    this.#stopped ??= this.device.stop();
+    this.#stopped ??= this.device.stop().then(() => this.ledger.close());
     return this.#stopped;
   }
 }
