@@ -69,7 +69,7 @@ export class Broker {
     const listeners = openListeners(config.socket, config.mode);
     let broker: Broker | undefined;
     try {
-      const maxClients = clientsWithinDescriptors(config.maxClients);
+      const maxClients = clientsWithinDescriptors(config.maxClients, config.engines);
       if (maxClients < config.maxClients) {
         logger.warning('the limit on open files allows fewer clients', {
           wanted: config.maxClients,

@@ -3,6 +3,7 @@ import { Device } from '../device/device.js';
 import { Lifeline } from '../device/lifeline.js';
 import { signalEventfd } from '../sys/fd.js';
 import type { BrokerConfig } from './config.js';
+import { descriptorBudget } from './descriptors.js';
 import { moduleLogger } from './log.js';
 
 /** How long an exit waits for the engine threads; one that executes a request ends it first. */
@@ -45,6 +46,7 @@ export class HostedDevice {
         maxQueues: MAX_QUEUES,
         maxSessions: MAX_SESSIONS,
         coolMs: COOL_MS,
+        descriptors: descriptorBudget(maxClients, config.engines),
         onThreadDeath: (reason, thread) => {
           logger.error('an engine thread died, and is replaced', { reason, thread });
         },
