@@ -75,7 +75,7 @@ export class Broker {
     let broker: Broker | undefined;
     let accounts: Accounts | undefined;
     try {
-      const maxClients = clientsWithinDescriptors(config.maxClients, config.isolate);
+      const maxClients = clientsWithinDescriptors(config.maxClients, config.engines, config.isolate);
       if (maxClients < config.maxClients) {
         logger.warning('the limit on open files allows fewer clients', {
           wanted: config.maxClients,

@@ -1,23 +1,37 @@
 import { readFileSync } from 'node:fs';
-import { LIMITS } from '../abi/queue.js';
-import { MAX_FDS } from '../sys/socket.js';
+import { DescriptorBudget } from '../device/descriptor-budget.js';
 
-/** Messages of one connection that are read ahead, and the one that is being read. */
-const MESSAGES_IN_HAND = 17;
-/** The most descriptors that one client can make the broker hold: interrupts, what its messages carry, and its own. */
-const PER_CLIENT = LIMITS.maxQueues + MESSAGES_IN_HAND * MAX_FDS + 3;
+/** What every connection is: its socket, its doorbell pages, and its wake descriptor. */
+const CONNECTION = 3;
+/** What each client is sure of beyond that: an interrupt for errors, those of four queues, and one in a message. */
+const GUARANTEED = 6;
 /** For one with a process of its own: its connection until that process has it, and channels to the process. */
-const PER_ISOLATED = 8;
-/** For the event loop, the engine threads, the sockets and whatever Node opens in passing. */
-const OWN = 256;
+const ISOLATED = 8;
+/** Kept for what clients share beyond that, however many there are to be. */
+const SHARED = 64;
+/** For the event loop, listening sockets, connections that are refused or only ask, and a message that is being read. */
+const OWN = 160;
+/** For each engine thread: its event loop, and what it has open while it starts. */
+const ENGINE = 8;
 
 /**
- * How many clients may hold all the descriptors they can before the process has none left: a thread that is started
- * then would take the process down with it.
+ * How many clients have room beside each other, each with its connection and what it is sure of. The process is never
+ * without descriptors, whatever they do: a thread that is started then would take the process down with it.
  */
-export function clientsWithinDescriptors(wanted: number, isolated: boolean): number {
-  const each = isolated ? PER_ISOLATED : PER_CLIENT;
-  return Math.max(1, Math.min(wanted, Math.floor((descriptorLimit() - OWN) / each)));
+export function clientsWithinDescriptors(wanted: number, engines: number, isolated: boolean): number {
+  const each = isolated ? ISOLATED : CONNECTION + GUARANTEED;
+  const room = descriptorLimit() - own(engines) - SHARED;
+  return Math.max(1, Math.min(wanted, Math.floor(room / each)));
+}
+
+/** What so many clients may hold, each by itself and all together. */
+export function descriptorBudget(clients: number, engines: number): DescriptorBudget {
+  const shared = descriptorLimit() - own(engines) - clients * (CONNECTION + GUARANTEED);
+  return new DescriptorBudget(GUARANTEED, Math.max(0, shared));
+}
+
+function own(engines: number): number {
+  return OWN + engines * ENGINE;
 }
 
 /** The soft limit on open files (Node raises it to the hard one when it starts). */

@@ -5,6 +5,7 @@ import { Lifeline } from '../device/lifeline.js';
 import { signalEventfd } from '../sys/fd.js';
 import { BrokerClient } from './client.js';
 import type { BrokerConfig } from './config.js';
+import { descriptorBudget } from './descriptors.js';
 import type { ClientSettings, Host } from './host.js';
 
 /** How long an exit waits for the engine threads; one that executes a request ends it first. */
@@ -61,6 +62,7 @@ export class HostedDevice implements Host {
         maxSessions: MAX_SESSIONS,
         coolMs: COOL_MS,
         onThreadDeath: events.onThreadDeath,
+        descriptors: descriptorBudget(maxClients, config.engines),
       },
     });
     const made = new HostedDevice(device, lifeline);

@@ -1,6 +1,6 @@
 import { MESSAGE_FLAG, MESSAGE_TYPE } from '../abi/vfio-user.js';
 import { closeFd } from '../sys/fd.js';
-import { Connection } from '../transport/vfio-user/connection.js';
+import { Connection, NO_DESCRIPTORS } from '../transport/vfio-user/connection.js';
 
 /** Refused connections that are waited for at once, and how long each is. */
 const MAX_PENDING = 32;
@@ -26,12 +26,12 @@ export class Refusals {
     };
     const connection = new Connection(
       fd,
-      ({ id, command, fds }) => {
-        for (const each of fds) closeFd(each);
+      ({ id, command }) => {
         connection.send(id, command, MESSAGE_TYPE.reply | MESSAGE_FLAG.error, errno);
         end();
       },
       end,
+      NO_DESCRIPTORS,
     );
     const timer = setTimeout(end, PATIENCE_MS).unref();
     this.#pending.add(connection);

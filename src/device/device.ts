@@ -8,6 +8,7 @@ import { ERRNO } from '../sys/libc.js';
 import { addSeals, createMemfd, SEAL } from '../sys/memfd.js';
 import { Mapping } from '../sys/memory.js';
 import { Signaller } from '../sys/signal.js';
+import { DescriptorBudget } from './descriptor-budget.js';
 import { type Engine, EngineRequest } from './engines/engine.js';
 import { EngineRegistry } from './engines/registry.js';
 import { type ClientOptions, DeviceFunction } from './function.js';
@@ -50,6 +51,8 @@ export interface SharedOptions {
   maxSessions: number;
   /** How long a queue is polled with nothing to do. */
   coolMs: number;
+  /** What clients may make the process hold; without it, as much as there is. */
+  descriptors?: DescriptorBudget;
   /** An engine thread died, and is being replaced. */
   onThreadDeath?: (reason: string, thread: number) => void;
 }
@@ -99,6 +102,7 @@ export class Device {
   /** Signals clients from the control thread. */
   readonly signaller: Signaller;
   readonly #shared: SharedOptions | undefined;
+  readonly descriptors: DescriptorBudget;
   readonly unsealedMemory: boolean;
   readonly #registry: EngineRegistry;
   readonly #supervisor: Supervisor;
@@ -116,6 +120,7 @@ export class Device {
     const { shared } = options;
     const maxClients = shared?.maxClients ?? 1;
     this.#shared = shared;
+    this.descriptors = shared?.descriptors ?? new DescriptorBudget(Number.POSITIVE_INFINITY, 0);
     const shape = {
       threads: options.maxThreads,
       queues: shared?.maxQueues ?? LIMITS.maxQueues,

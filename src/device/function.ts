@@ -22,6 +22,7 @@ import { SIGNAL_KIND } from '../sys/signal.js';
 import type { DmaRegion } from '../transport/transport.js';
 import { Account } from './account.js';
 import type { Counters, QueueListing } from './client-counters.js';
+import type { ClientDescriptors } from './descriptor-budget.js';
 import type { Device } from './device.js';
 import { DmaRegions } from './dma-regions.js';
 import { FunctionQueues } from './function-queues.js';
@@ -61,6 +62,8 @@ export class DeviceFunction {
   readonly space: number;
   readonly #sva: boolean;
   readonly account: Account;
+  /** What the client makes the process hold beyond its connection and its doorbells. */
+  readonly descriptors: ClientDescriptors;
   readonly #doorbellFd: number;
   /** One page for each queue. */
   readonly doorbells: Mapping;
@@ -79,21 +82,27 @@ export class DeviceFunction {
     const { sva } = client;
     this.#sva = sva;
     this.account = client.account ?? new Account();
-    this.interrupts = new InterruptRoutes(device.signaller, (fd) => this.#queues.signals(fd));
+    this.descriptors = device.descriptors.client();
+    this.interrupts = new InterruptRoutes(device.signaller, this.descriptors, (fd) =>
+      this.#queues.signals(fd),
+    );
     this.#memory = new DmaRegions(device, space, sva, this.account);
-    this.shadows = new ShadowQueues(this.#memory, this.account, () => this.#ring());
-    const length = LIMITS.maxQueues * DOORBELL.pageBytes;
-    this.#doorbellFd = createMemfd('doorbells', length);
-    this.doorbells = Mapping.shared(this.#doorbellFd, 0, length, 'read-write');
+    this.shadows = new ShadowQueues(this.#memory, this.account, this.descriptors, () => this.#ring());
+    [this.#doorbellFd, this.doorbells] = createDoorbells();
+    // A client of a shared device gets a descriptor of its own: whoever else had it could take the signals out.
+    try {
+      this.wakeFd = device.isShared ? createWakeFd(device.sleepSet, space) : device.wakeFd;
+    } catch (error) {
+      this.doorbells.unmap();
+      closeFd(this.#doorbellFd);
+      throw error;
+    }
     this.#queues = new FunctionQueues(device, space, this);
     const at = device.state.space(space);
     device.state.words[at + SPACE.mode] = sva ? SPACE_MODE.sva : SPACE_MODE.mapped;
     Atomics.store(device.state.words, at + SPACE.regions, 0);
     device.state.words[at + SPACE.weight] = client.weight ?? 1;
     device.state.words[at + SPACE.lowLatency] = client.lowLatency ? 1 : 0;
-    // A client of a shared device gets a descriptor of its own: whoever else had it could take the signals out.
-    this.wakeFd = device.isShared ? createEventfd() : device.wakeFd;
-    if (device.isShared) addToEpoll(device.sleepSet, this.wakeFd, space, true);
     // Where engine threads count for it; an account that lies elsewhere they cannot reach.
     const { account } = this;
     if (account.ledger?.words === device.state.ledger) device.state.words[at + SPACE.account] = account.at;
@@ -260,8 +269,33 @@ export class DeviceFunction {
     this.doorbells.unmap();
     this.interrupts.close();
     closeFd(this.#doorbellFd);
+    this.descriptors.close();
     const at = this.#device.state.space(this.space);
     this.#device.state.words.fill(0, at, at + this.#device.state.spaceWords);
+  }
+}
+
+/** Doorbell pages for all queues of a function: their memfd, and where it is mapped. */
+function createDoorbells(): [number, Mapping] {
+  const length = LIMITS.maxQueues * DOORBELL.pageBytes;
+  const fd = createMemfd('doorbells', length);
+  try {
+    return [fd, Mapping.shared(fd, 0, length, 'read-write')];
+  } catch (error) {
+    closeFd(fd);
+    throw error;
+  }
+}
+
+/** A wake descriptor, in the set that engine threads sleep on. */
+function createWakeFd(sleepSet: number, space: number): number {
+  const fd = createEventfd();
+  try {
+    addToEpoll(sleepSet, fd, space, true);
+    return fd;
+  } catch (error) {
+    closeFd(fd);
+    throw error;
   }
 }
 

@@ -4,6 +4,7 @@ import { SystemError } from '../errors.js';
 import { closeFds } from '../sys/fd.js';
 import { ERRNO } from '../sys/libc.js';
 import { SIGNAL_KIND, type SignalKind, type Signaller, signalKind } from '../sys/signal.js';
+import type { ClientDescriptors } from './descriptor-budget.js';
 
 /** Where one interrupt goes. */
 export interface Route {
@@ -22,10 +23,15 @@ export class InterruptRoutes {
   readonly #vectors: Route[] = new Array(LIMITS.maxQueues).fill(NOWHERE);
   readonly #signaller: Signaller;
   readonly #isUsed: (fd: number) => boolean;
+  readonly #descriptors: ClientDescriptors;
   #error = NOWHERE;
 
-  /** @param isUsed tells whether an enabled queue signals a descriptor. */
-  constructor(signaller: Signaller, isUsed: (fd: number) => boolean) {
+  /**
+   * @param isUsed tells whether an enabled queue signals a descriptor.
+   * @param descriptors where the client's descriptors are counted, before they come here
+   */
+  constructor(signaller: Signaller, descriptors: ClientDescriptors, isUsed: (fd: number) => boolean) {
+    this.#descriptors = descriptors;
     this.#signaller = signaller;
     this.#isUsed = isUsed;
   }
@@ -55,7 +61,7 @@ export class InterruptRoutes {
       return fd === undefined ? NOWHERE : { fd, kind: kinds.shift()! };
     };
     if (index === IRQ.error) {
-      drop([this.#error]);
+      this.#drop([this.#error]);
       this.#error = next();
       return;
     }
@@ -63,7 +69,7 @@ export class InterruptRoutes {
     if (old.some(({ fd }) => fd >= 0 && this.#isUsed(fd))) {
       throw new SystemError('SET_IRQS', ERRNO.EBUSY, 'a queue in use has this vector');
     }
-    drop(old);
+    this.#drop(old);
     for (let vector = start; vector < start + count; vector++) this.#vectors[vector] = next();
   }
 
@@ -84,14 +90,16 @@ export class InterruptRoutes {
   }
 
   close(): void {
-    drop([this.#error, ...this.#vectors]);
+    this.#drop([this.#error, ...this.#vectors]);
     this.#error = NOWHERE;
     this.#vectors.fill(NOWHERE);
   }
-}
 
-function drop(routes: Route[]): void {
-  closeFds(routes.map(({ fd }) => fd).filter((fd) => fd >= 0));
+  #drop(routes: Route[]): void {
+    const fds = routes.map(({ fd }) => fd).filter((fd) => fd >= 0);
+    this.#descriptors.give(fds.length);
+    closeFds(fds);
+  }
 }
 
 function invalid(message: string): SystemError {

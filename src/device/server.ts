@@ -28,6 +28,7 @@ import { PAGE_BYTES } from '../sys/memory.js';
 import { createSocketPair, MAX_FDS } from '../sys/socket.js';
 import { Connection, type Message } from '../transport/vfio-user/connection.js';
 import { decodeVersion, encodeVersion } from '../transport/vfio-user/version.js';
+import { type ClientDescriptors, noDescriptors } from './descriptor-budget.js';
 import type { Device } from './device.js';
 import { DmaChannel } from './dma-channel.js';
 import type { ClientOptions, DeviceFunction } from './function.js';
@@ -56,6 +57,7 @@ interface Agreement {
 export class DeviceServer {
   readonly #device: Device;
   readonly #function: DeviceFunction;
+  readonly #descriptors: ClientDescriptors;
   readonly #connection: Connection;
   readonly #gone: () => void;
   #agreement: Agreement | undefined;
@@ -65,12 +67,15 @@ export class DeviceServer {
   #work: Promise<void> = Promise.resolve();
 
   /**
-   * Takes over a connected socket; `receive` must be called when something has come. `onGone` is called once the
-   * client has gone and all it had is freed.
+   * Takes over a connected socket, unless it throws: then the socket stays the caller's, who may have an answer to send
+   * or has to close it. `receive` must be called when something has come. `onGone` is called once the client has gone
+   * and all it had is freed.
+   * @throws SystemError EBUSY where the device has no more functions, EMFILE or MemoryError where there is no room.
    */
   constructor(device: Device, fd: number, client: ClientOptions, onGone: () => void) {
     this.#device = device;
     this.#function = device.createFunction(client);
+    this.#descriptors = this.#function.descriptors;
     this.#gone = onGone;
     this.#connection = new Connection(
       fd,
@@ -79,12 +84,16 @@ export class DeviceServer {
           this.#answered(this.#connection, message);
           return;
         }
-        this.#connection.started();
-        this.#work = this.#work.then(() => this.#handle(message)).then(() => this.#connection.finished());
+        const carriesFds = message.fds.length > 0;
+        this.#connection.started(carriesFds);
+        this.#work = this.#work
+          .then(() => this.#handle(message))
+          .then(() => this.#connection.finished(carriesFds));
       },
       (reason) => {
         this.#end(reason);
       },
+      this.#descriptors,
     );
   }
 
@@ -130,7 +139,7 @@ export class DeviceServer {
 
   /** An answer to a command of the server: not in line with the client's commands, which may be waiting for it. */
   #answered(connection: Connection, message: Message): void {
-    closeFds(message.fds);
+    this.#drop(message.fds);
     if (connection === (this.#twin ?? this.#connection)) this.#dma?.receive(message);
   }
 
@@ -139,6 +148,7 @@ export class DeviceServer {
     try {
       // What a client has asked for before it went is not worth waiting for.
       if (this.#ended) return;
+      if (message.lacksFds) throw noDescriptors();
       const { body, fds, owned } = await this.#carryOut(message);
       if (message.wantsReply) {
         this.#connection.send(id, command, MESSAGE_TYPE.reply, 0, body, fds, owned);
@@ -151,8 +161,14 @@ export class DeviceServer {
         this.#connection.send(id, command, MESSAGE_TYPE.reply | MESSAGE_FLAG.error, errno);
       }
     } finally {
-      closeFds(message.fds);
+      this.#drop(message.fds);
     }
+  }
+
+  /** Closes descriptors that came with a message; those that were taken from it are counted by who has them. */
+  #drop(fds: number[]): void {
+    this.#descriptors.give(fds.length);
+    closeFds(fds);
   }
 
   async #carryOut(message: Message): Promise<Reply> {
@@ -231,6 +247,8 @@ export class DeviceServer {
 
   /** Opens the socket for the server's own commands; returns the client's end. */
   #openTwin(): number {
+    // The client's end is closed once it has gone, but may wait for that.
+    this.#descriptors.need(2);
     const [ours, theirs] = createSocketPair();
     makeBlocking(theirs);
     const twin = new Connection(
@@ -240,6 +258,7 @@ export class DeviceServer {
         if (!message.isReply) this.#dma?.fail("a command on the socket of the server's commands");
       },
       (reason) => this.#connection.fail(reason),
+      this.#descriptors,
     );
     this.#twin = twin;
     return theirs;

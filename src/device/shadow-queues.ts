@@ -3,24 +3,30 @@ import { SystemError } from '../errors.js';
 import { ERRNO } from '../sys/libc.js';
 import type { Account } from './account.js';
 import { ClientMemory } from './client-memory.js';
+import type { ClientDescriptors } from './descriptor-budget.js';
 import type { DmaChannel } from './dma-channel.js';
 import type { ClientRegion, DmaRegions } from './dma-regions.js';
 import { SCRATCH_BYTES, Scratch } from './scratch.js';
 import { ShadowQueue, type ShadowQueueOptions } from './shadow-queue.js';
 
 export type Rings = Pick<ShadowQueueOptions, 'sq' | 'cq' | 'depth'>;
+/** A shadow's interrupt is a pipe. */
+const SHADOW_DESCRIPTORS = 2;
+
 type QueueFacts = Omit<ShadowQueueOptions, 'client' | 'scratch' | 'wake'>;
 
 /** The shadow queues of one client, and the scratch memory that they share. Throws SystemErrors for the client. */
 export class ShadowQueues {
   readonly #regions: DmaRegions;
   readonly #account: Account;
+  readonly #descriptors: ClientDescriptors;
   readonly #wake: () => void;
   readonly #queues = new Map<number, { queue: ShadowQueue; bytes: number }>();
   #channel: DmaChannel | undefined;
   #scratch: Scratch | undefined;
 
-  constructor(regions: DmaRegions, account: Account, wake: () => void) {
+  constructor(regions: DmaRegions, account: Account, descriptors: ClientDescriptors, wake: () => void) {
+    this.#descriptors = descriptors;
     this.#regions = regions;
     this.#account = account;
     this.#wake = wake;
@@ -46,13 +52,17 @@ export class ShadowQueues {
     if (!channel) throw new SystemError('queue set-up', ERRNO.EFAULT, 'the client cannot be asked');
     const bytes = ShadowQueue.bytes(facts.depth);
     this.#account.take('mappedBytes', bytes);
+    let isCounted = false;
     try {
+      this.#descriptors.need(SHADOW_DESCRIPTORS);
+      isCounted = true;
       const scratch = this.#openScratch();
       const client = new ClientMemory(this.#regions, channel);
       const queue = new ShadowQueue({ ...facts, client, scratch, wake: this.#wake });
       this.#queues.set(id, { queue, bytes });
       return queue;
     } catch (error) {
+      if (isCounted) this.#descriptors.give(SHADOW_DESCRIPTORS);
       this.#account.give('mappedBytes', bytes);
       throw error;
     }
@@ -103,6 +113,7 @@ export class ShadowQueues {
     if (!retired) return;
     await retired.queue.close();
     this.#queues.delete(id);
+    this.#descriptors.give(SHADOW_DESCRIPTORS);
     this.#account.give('mappedBytes', retired.bytes);
     if (this.#queues.size === 0) await this.close();
   }

@@ -13,6 +13,10 @@ const recvmsg = bind<(fd: number, message: Uint8Array, flags: number) => number>
   'int64_t recvmsg(int fd, void *msg, int flags)',
 );
 
+const ioctl = bind<(fd: number, request: number, value: Int32Array) => number>(
+  'int ioctl(int fd, uint64_t request, void *value)',
+);
+
 /** Values of <sys/socket.h>; the same on x64 and arm64. */
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -20,6 +24,8 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
+/** <linux/sockios.h>. */
+const SIOCOUTQ = 0x5411;
 const MSG_CTRUNC = 0x08;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -80,6 +86,12 @@ export function sendBytes(fd: number, data: Uint8Array, fds: readonly number[]):
   if (sent >= 0) return sent;
   if (errno() === ERRNO.EAGAIN) return -1;
   throw systemError('sendmsg');
+}
+
+/** Whether something that was sent on a UNIX socket has not been received yet. */
+export function isUnread(fd: number): boolean {
+  const bytes = new Int32Array(1);
+  return ioctl(fd, SIOCOUTQ, bytes) === 0 && bytes[0]! > 0;
 }
 
 /**

@@ -5,6 +5,7 @@ import type { ClientOptions } from '../../src/device/function.js';
 import { Ledger } from '../../src/device/ledger.js';
 import { Lifeline } from '../../src/device/lifeline.js';
 import { DeviceServer } from '../../src/device/server.js';
+import { closeFds } from '../../src/sys/fd.js';
 import { createSocketPair } from '../../src/sys/socket.js';
 import { VfioUserTransport } from '../../src/transport/vfio-user/client.js';
 import { HostileClient } from '../support/hostile-client.js';
@@ -62,10 +63,15 @@ export class LocalDevice {
 
   #serve(client: Partial<ClientOptions> = {}): [number, DeviceServer] {
     const [end, server] = createSocketPair();
-    const served = new DeviceServer(this.device, server, { ...this.#client, ...client }, () => {
-      this.gone++;
-    });
-    return [end, served];
+    try {
+      const served = new DeviceServer(this.device, server, { ...this.#client, ...client }, () => {
+        this.gone++;
+      });
+      return [end, served];
+    } catch (error) {
+      closeFds([end, server]);
+      throw error;
+    }
   }
 
   /** A client that keeps to the protocol. */

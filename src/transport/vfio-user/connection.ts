@@ -2,7 +2,7 @@ import { HEADER, MAX_MESSAGE_BYTES, MESSAGE_FLAG, MESSAGE_TYPE } from '../../abi
 import { ClosedError, ProtocolError } from '../../errors.js';
 import { closeFds } from '../../sys/fd.js';
 import { ERRNO, type Watch, watch } from '../../sys/libc.js';
-import { MAX_FDS, receiveBytes, sendBytes } from '../../sys/socket.js';
+import { isUnread, MAX_FDS, receiveBytes, sendBytes } from '../../sys/socket.js';
 
 /** One vfio-user message. Whoever receives it owns its descriptors. */
 export interface Message {
@@ -14,7 +14,22 @@ export interface Message {
   error: number;
   body: Buffer;
   fds: number[];
+  /** It carried descriptors that there was no room for: they are closed already. */
+  lacksFds: boolean;
 }
+
+/** How many descriptors a peer may make this process hold with its messages. */
+export interface DescriptorShare {
+  /** Counts descriptors; false, and none is counted, where there is no room for them. */
+  take(count: number): boolean;
+  /** Takes back what was counted: they are closed. */
+  give(count: number): void;
+}
+
+const UNBOUNDED: DescriptorShare = { take: () => true, give: () => {} };
+
+/** For a peer that is to hand over none. */
+export const NO_DESCRIPTORS: DescriptorShare = { take: () => false, give: () => {} };
 
 interface Outgoing {
   bytes: Uint8Array;
@@ -26,7 +41,9 @@ interface Outgoing {
 /** Messages being worked on, and answers not yet taken, beyond which nothing more is received. */
 const MAX_UNFINISHED = 16;
 const MAX_UNSENT = 16;
+/** Between two tries to send: at first, and to a peer that has not read for a while. */
 const RETRY_MS = 1;
+const MAX_RETRY_MS = 64;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -43,18 +60,31 @@ export class Connection {
   #target = this.#header;
   #filled = 0;
   #fds: number[] = [];
+  #lacksFds = false;
+  readonly #descriptors: DescriptorShare;
   #outgoing: Outgoing[] = [];
+  /** Descriptors were sent, and it is not known whether they have been received. */
+  #fdsOnTheWay = false;
   #retry: NodeJS.Timeout | undefined;
+  #retryMs = RETRY_MS;
   #unfinished = 0;
+  #unfinishedWithFds = 0;
   #receiving = false;
   #relisten = false;
   #closed = false;
 
   /**
    * Takes over the socket; nothing is received until `listen`, or each `receive`. `onEnd` is called once when the peer
-   * hangs up or breaks the protocol.
+   * hangs up or breaks the protocol. Descriptors that come are counted in `descriptors`; whoever gets a message takes
+   * them back from there.
    */
-  constructor(fd: number, onMessage: (message: Message) => void, onEnd: (reason: Error) => void) {
+  constructor(
+    fd: number,
+    onMessage: (message: Message) => void,
+    onEnd: (reason: Error) => void,
+    descriptors: DescriptorShare = UNBOUNDED,
+  ) {
+    this.#descriptors = descriptors;
     this.#fd = fd;
     this.#onMessage = onMessage;
     this.#onEnd = onEnd;
@@ -100,12 +130,15 @@ export class Connection {
       for (;;) {
         const first = this.#outgoing[0];
         if (!first) break;
-        const sent = sendBytes(this.#fd, first.bytes, first.fds);
+        const sent = this.#mayGo(first) ? sendBytes(this.#fd, first.bytes, first.fds) : -1;
         if (sent < 0) {
           // Not watched: a watch must not be open when a thread is terminated.
-          this.#retry = setTimeout(() => this.#flush(), RETRY_MS);
+          this.#retry = setTimeout(() => this.#flush(), this.#retryMs);
+          this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
           return;
         }
+        this.#retryMs = RETRY_MS;
+        if (first.fds.length > 0) this.#fdsOnTheWay = true;
         first.fds = [];
         closeFds(first.owned);
         first.bytes = first.bytes.subarray(sent);
@@ -118,6 +151,16 @@ export class Connection {
   }
 
   /**
+   * Whether a message may go now. Descriptors on their way count against the limit of the user who sent them, in all of
+   * its sockets: a peer that does not read has those of one message on the way, and no more.
+   */
+  #mayGo({ fds }: Outgoing): boolean {
+    if (fds.length === 0 || !this.#fdsOnTheWay) return true;
+    this.#fdsOnTheWay = isUnread(this.#fd);
+    return !this.#fdsOnTheWay;
+  }
+
+  /**
    * Receives what has come. A peer that sends faster than it is served, or does not read what it is sent, is held back:
    * nothing more is received until it has been.
    */
@@ -127,13 +170,12 @@ export class Connection {
     try {
       while (!this.#closed && !this.#heldBack) {
         if (this.#filled < this.#target.length) {
-          const count = receiveBytes(this.#fd, this.#target.subarray(this.#filled), this.#fds);
+          const count = this.#receiveSome();
           if (count < 0) return;
           if (count === 0) {
             this.#end(new ClosedError('the other end closed the connection'));
             return;
           }
-          if (this.#fds.length > MAX_FDS) throw new ProtocolError('a message carries too many descriptors');
           this.#filled += count;
           if (this.#filled < this.#target.length) continue;
         }
@@ -151,8 +193,24 @@ export class Connection {
     }
   }
 
+  /** Receives up to the rest of what is being read. Descriptors that there is no room for are closed at once. */
+  #receiveSome(): number {
+    const fds = this.#fds;
+    const before = fds.length;
+    const count = receiveBytes(this.#fd, this.#target.subarray(this.#filled), fds);
+    if (fds.length > before && !this.#descriptors.take(fds.length - before)) {
+      closeFds(fds.splice(before));
+      this.#lacksFds = true;
+    }
+    if (fds.length > MAX_FDS) throw new ProtocolError('a message carries too many descriptors');
+    return count;
+  }
+
+  /** Beside a message that carries descriptors none is read ahead: a peer makes this process hold those of one. */
   get #heldBack(): boolean {
-    return this.#unfinished >= MAX_UNFINISHED || this.#outgoing.length > MAX_UNSENT;
+    return (
+      this.#unfinished >= MAX_UNFINISHED || this.#unfinishedWithFds > 0 || this.#outgoing.length > MAX_UNSENT
+    );
   }
 
   #resume(): void {
@@ -163,13 +221,15 @@ export class Connection {
     this.receive();
   }
 
-  /** The receiver is about to work on a message for a while; `finished` when it is done. */
-  started(): void {
+  /** The receiver is about to work on a message for a while; `finished`, with the same answer, when it is done. */
+  started(carriesFds: boolean): void {
     this.#unfinished++;
+    if (carriesFds) this.#unfinishedWithFds++;
   }
 
-  finished(): void {
+  finished(carriesFds: boolean): void {
     this.#unfinished--;
+    if (carriesFds) this.#unfinishedWithFds--;
     this.#resume();
   }
 
@@ -189,6 +249,8 @@ export class Connection {
     const body = this.#target === this.#header ? NOTHING : this.#target;
     const fds = this.#fds;
     this.#fds = [];
+    const lacksFds = this.#lacksFds;
+    this.#lacksFds = false;
     this.#target = this.#header;
     this.#filled = 0;
     const flags = this.#header.readUInt32LE(HEADER.offset.flags);
@@ -202,6 +264,7 @@ export class Connection {
         (flags & MESSAGE_FLAG.error) !== 0 ? this.#header.readUInt32LE(HEADER.offset.error) || ERRNO.EIO : 0,
       body,
       fds,
+      lacksFds,
     });
   }
 
@@ -224,6 +287,7 @@ export class Connection {
     clearTimeout(this.#retry);
     for (const { owned } of this.#outgoing) closeFds(owned);
     this.#outgoing = [];
+    this.#descriptors.give(this.#fds.length);
     closeFds(this.#fds);
     closeFds([this.#fd]);
   }
