@@ -84,6 +84,16 @@ export class TruncatedDataError extends WarpDriveError {
   }
 }
 
+/**
+ * What was to be decrypted is not what was encrypted, or the key is another one. Nothing tells which: no plaintext, no
+ * other message.
+ */
+export class AuthenticationError extends WarpDriveError {
+  constructor(message: string, context?: ErrorContext) {
+    super('AUTHENTICATION', message, context);
+  }
+}
+
 /** The stream is complete and more bytes follow; `consumed` is where it ended. */
 export class TrailingDataError extends WarpDriveError {
   readonly consumed: number;

@@ -13,10 +13,15 @@ import {
 import type { DeviceQueue, DriverDevice } from '../driver/driver.js';
 import { ArgumentError, ClosedError } from '../errors.js';
 import type { Attachment } from './attach.js';
+import { CallerEngines } from './caller-engines.js';
+import { ClassCalls } from './class-calls.js';
+import { Classes } from './classes.js';
 import { CompressionCalls, type InfoOption, type WithInfo } from './compression-calls.js';
 import { type DeviceListing, listDevice } from './device-listing.js';
 import { Dispatcher } from './dispatcher.js';
 import { DmaMemory } from './dma-memory.js';
+import { LongQueue } from './long-queue.js';
+import type { Placement } from './placement.js';
 import { AcceleratorQueue } from './raw-queue.js';
 import type { Retry } from './reconnect.js';
 import { CompressSession, type CompressSessionOptions } from './session.js';
@@ -31,6 +36,14 @@ export interface AcceleratorSettings {
   window: number;
   /** Finds another device for one that has gone; where there is none to find, what is in flight fails. */
   reattach: ((retry: Retry<void>) => Promise<void>) | undefined;
+  /** Decides which requests run in the calling thread. */
+  placement: Placement;
+  /** Engines that the calling thread does not use. */
+  disabledEngines: readonly string[];
+  /** Whether the calling thread takes over what a device that has gone cannot do any more. */
+  fallback: boolean;
+  /** The device that was asked for, where this one is in its place. */
+  insteadOf?: string;
 }
 
 /** What an accelerator has of its device. */
@@ -47,18 +60,26 @@ const DEFAULT_QUEUE_DEPTH = 128;
  * stands still meanwhile. Inputs are copied when they are sent, so a buffer may be changed or transferred once its
  * promise is settled, and harms nothing if it is before. Errors are WarpDriveErrors with a stable `code`.
  */
-export class Accelerator {
+export class Accelerator extends Classes {
   readonly #settings: AcceleratorSettings;
   #parts: Parts;
   readonly #dispatcher: Dispatcher;
   readonly #memory: DmaMemory;
   readonly #queues = new Set<AcceleratorQueue>();
   readonly #calls: CompressionCalls;
+  /** @internal */
+  protected readonly classes: ClassCalls;
+  readonly #engines: CallerEngines;
+  /** Another number for each device. */
+  #generation = 1;
+  /** For requests that take long: others would wait behind them. */
+  #long: Promise<LongQueue> | undefined;
   /** While another device is looked for; resolves either way. */
   #reattaching: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
   private constructor(parts: Parts, settings: AcceleratorSettings) {
+    super();
     this.#parts = parts;
     this.#settings = settings;
     this.#dispatcher = new Dispatcher(parts.queue, parts.staging, parts.device.name, (reason) =>
@@ -73,12 +94,27 @@ export class Accelerator {
       checkOpen: () => this.#checkOpen(),
       reattached: settings.reattach && (() => this.#reattaching ?? Promise.resolve()),
     });
+    this.#engines = new CallerEngines(settings.disabledEngines);
+    this.classes = new ClassCalls({
+      device: () => this.#device,
+      generation: () => this.#generation,
+      dispatcher: this.#dispatcher,
+      memory: this.#memory,
+      placement: settings.placement,
+      engines: this.#engines,
+      longQueue: () => this.#longQueue(),
+      fallback: settings.fallback,
+      checkOpen: () => this.#checkOpen(),
+      reattached: settings.reattach && (() => this.#reattaching ?? Promise.resolve()),
+    });
     parts.device.onLost((reason) => this.#deviceLost(reason));
   }
 
   /** @internal Use `open`. */
   static async create(attachment: Attachment, settings: AcceleratorSettings): Promise<Accelerator> {
-    return new Accelerator(await furnish(attachment, settings), settings);
+    const made = new Accelerator(await furnish(attachment, settings), settings);
+    await settings.placement.measure(() => made.noop());
+    return made;
   }
 
   get #device(): DriverDevice {
@@ -88,6 +124,7 @@ export class Accelerator {
   #deviceLost(reason: string): void {
     const { reattach } = this.#settings;
     if (this.#reattaching) return;
+    void this.#long?.then((long) => long.fail(reason));
     if (!reattach || this.#closed) {
       this.#dispatcher.fail(reason);
       return;
@@ -113,13 +150,15 @@ export class Accelerator {
     const parts = await furnish(attachment, this.#settings);
     await this.#memory.moveTo(parts.device);
     this.#parts = parts;
+    this.#generation++;
     this.#dispatcher.resume(parts.queue, parts.staging);
     parts.device.onLost((reason) => this.#deviceLost(reason));
   }
 
   /** What there is: the device, its queues, engines, algorithms and flags. */
   devices(): DeviceListing[] {
-    return [listDevice(this.#device, 1 + this.#queues.size, this.#dispatcher.queue.depth)];
+    const { insteadOf } = this.#settings;
+    return [listDevice(this.#device, 1 + this.#queues.size, this.#dispatcher.queue.depth, insteadOf)];
   }
 
   /** Compresses into one standard stream. Resolves with the stream, or with its origin, too, under `info: true`. */
@@ -259,6 +298,7 @@ export class Accelerator {
   async #close(): Promise<void> {
     await this.#reattaching;
     await this.#calls.settled();
+    await (await this.#long)?.close();
     await this.#dispatcher.close();
     await Promise.all([...this.#queues].map((queue) => queue.release()));
     const { queue, staging, device, end } = this.#parts;
@@ -266,10 +306,23 @@ export class Accelerator {
     await staging.free();
     await device.close();
     await end();
+    this.#engines.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** The queue for requests that take long; made when the first comes, and anew on another device. */
+  async #longQueue(): Promise<Dispatcher | undefined> {
+    const generation = this.#generation;
+    const before = await this.#long;
+    if (before?.generation !== generation) {
+      await before?.close();
+      this.#long = LongQueue.create(this.#device, generation, () => this.#deviceLost('the device failed'));
+    }
+    // A device without room for another queue runs them in the one there is.
+    return (await this.#long)?.dispatcher;
   }
 
   #checkOpen(): void {

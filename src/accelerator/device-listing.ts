@@ -15,7 +15,12 @@ export interface DeviceListing {
   flags: string[];
 }
 
-export function listDevice(device: DriverDevice, openQueues: number, depth: number): DeviceListing {
+export function listDevice(
+  device: DriverDevice,
+  openQueues: number,
+  depth: number,
+  insteadOf?: string,
+): DeviceListing {
   const { description } = device;
   return {
     name: device.name,
@@ -28,6 +33,7 @@ export function listDevice(device: DriverDevice, openQueues: number, depth: numb
     flags: [
       device.sva ? 'sva' : 'mapped-memory',
       ...(description.streams ? ['streams'] : []),
+      ...(insteadOf === undefined ? [] : [`fallback-for-${insteadOf}`]),
       ...(description.unsafe ?? []).map((name) => `unsafe-${name}`),
     ],
   };

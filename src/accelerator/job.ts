@@ -19,7 +19,21 @@ export interface OperationInfo {
   nanoseconds: number;
   /** Requests that it took. */
   requests: number;
+  /** Where it ran: on the device, through its queue, or in the calling thread. */
+  ran: 'queue' | 'caller';
+  /** Why it did not run on the device. */
+  why?: RanBecause;
 }
+
+/** Why a request ran in the calling thread. */
+export type RanBecause =
+  | 'small'
+  | 'synchronous'
+  | 'the queue is full'
+  | 'too large for a request'
+  | 'not on the device'
+  | 'not in memory of the device'
+  | 'the device has gone';
 
 /** One call of the application: its requests, however many, and what they tell. */
 export class Job implements Runner {
@@ -50,6 +64,7 @@ export class Job implements Runner {
       thread: 0,
       nanoseconds: 0,
       requests: 0,
+      ran: 'queue',
     };
   }
 

@@ -3,6 +3,7 @@ import { checkPlatform } from '../sys/libc.js';
 import { defaultBrokerSocket } from '../transport/broker-socket.js';
 import { Accelerator } from './accelerator.js';
 import { type Attachment, attachBroker, attachEmbedded } from './attach.js';
+import { type InlineBytes, Placement } from './placement.js';
 import { attachAgain, type ReconnectOptions, reconnectMs } from './reconnect.js';
 import { checkSettings, embeddedSettings, type Settings } from './settings.js';
 
@@ -29,6 +30,16 @@ export interface OpenOptions {
    * Embedded only.
    */
   inject?: string[];
+  /**
+   * Sizes below which the calling thread runs a request itself: for all classes but `compress`, or by class. By default
+   * it does when that takes no longer than sending it, which is measured when the accelerator is opened. 0 is never.
+   */
+  inlineBytes?: InlineBytes;
+  /**
+   * Whether the calling thread takes over when the device has gone, and this process's own device when there is none of
+   * that name; by default not: then calls fail. Results tell with `info: true`, and `devices()` by a flag.
+   */
+  fallback?: boolean;
   /**
    * Whether to find another broker when the one in use goes away, and to send again what it had not completed; by
    * default not: then everything in flight fails at once. `timeoutMs` is how long to look for one, by default 30 s.
@@ -77,7 +88,14 @@ export async function open(
     }
   }
   const path = name.slice(UNIX.length);
-  return accelerate(await attachBroker(path), settings, retryMs, path);
+  let attachment: Attachment;
+  try {
+    attachment = await attachBroker(path);
+  } catch (error) {
+    if (!settings.fallback || !(error instanceof DeviceLostError)) throw error;
+    return openEmbedded({}, { ...settings, insteadOf: name });
+  }
+  return accelerate(attachment, settings, retryMs, path);
 }
 
 /** Whether options ask for a device of one's own without naming it. */
@@ -109,6 +127,7 @@ async function accelerate(
   try {
     return await Accelerator.create(attachment, {
       ...settings,
+      placement: new Placement(settings.inlineBytes),
       window: Math.max(4, 2 * attachment.device.maxThreads),
       reattach: retryMs > 0 && path !== undefined ? (until) => attachAgain(path, retryMs, until) : undefined,
     });

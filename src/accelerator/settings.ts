@@ -4,6 +4,7 @@ import { ENGINE_NAMES } from '../device/engines/engine.js';
 import { parseFaults } from '../device/inject.js';
 import { ArgumentError } from '../errors.js';
 import type { OpenOptions } from './open.js';
+import type { InlineBytes } from './placement.js';
 
 const DEFAULT_DEPTH = 256;
 const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
@@ -17,6 +18,12 @@ const THERE_ARE = `there are ${ENGINE_NAMES.join(', ')}`;
 export interface Settings {
   depth: number;
   memoryBytes: number;
+  inlineBytes: InlineBytes | undefined;
+  fallback: boolean;
+  /** Engines that the calling thread does not use. */
+  disabledEngines: string[];
+  /** The device that was asked for, and is not there. */
+  insteadOf?: string;
 }
 
 /** Checks the options that every device has. */
@@ -31,7 +38,9 @@ export function checkSettings(options: OpenOptions): Settings {
       `memoryBytes must be a power of two from ${MIN_MEMORY_BYTES} to ${MAX_MEMORY_BYTES}`,
     );
   }
-  return { depth, memoryBytes };
+  const { inlineBytes, fallback = false } = options;
+  if (typeof fallback !== 'boolean') throw new ArgumentError('fallback is true or false');
+  return { depth, memoryBytes, inlineBytes, fallback, disabledEngines: disabledEngines(options) };
 }
 
 /** Checks the options of the embedded device, with what the environment says. */
@@ -52,22 +61,25 @@ export function embeddedSettings(options: OpenOptions): EmbeddedOptions {
     0,
     1e6,
   );
-  const disabledEngines = strings(
-    'disableEngines',
-    options.disableEngines,
-    'WARPDRIVE_DISABLE_ENGINES',
-    THERE_ARE,
-  );
-  for (const name of disabledEngines) {
-    if (!(ENGINE_NAMES as string[]).includes(name)) {
-      throw new ArgumentError(`there is no engine ${JSON.stringify(name)}`, {
-        hint: THERE_ARE,
-      });
-    }
-  }
   const faults = strings('inject', options.inject, 'WARPDRIVE_INJECT', 'for example kill:compress:3');
   parseFaults(faults);
-  return { sva: options.sva ?? true, maxThreads: engines, spinMicroseconds, disabledEngines, faults };
+  return {
+    sva: options.sva ?? true,
+    maxThreads: engines,
+    spinMicroseconds,
+    disabledEngines: disabledEngines(options),
+    faults,
+  };
+}
+
+function disabledEngines(options: OpenOptions): string[] {
+  const names = strings('disableEngines', options.disableEngines, 'WARPDRIVE_DISABLE_ENGINES', THERE_ARE);
+  for (const name of names) {
+    if (!(ENGINE_NAMES as string[]).includes(name)) {
+      throw new ArgumentError(`there is no engine ${JSON.stringify(name)}`, { hint: THERE_ARE });
+    }
+  }
+  return names;
 }
 
 function isPowerOfTwo(value: number): boolean {

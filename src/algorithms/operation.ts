@@ -34,6 +34,8 @@ export class Operation {
   param0 = 0;
   param1 = 0;
   param2 = 0;
+  /** What must not be collected while the device uses it. */
+  held: readonly Uint8Array[] | undefined;
   /** The input is a secret: no copy of it stays behind. */
   secret = false;
   state: OperationState = 'new';

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
+import { ALGORITHM } from '../abi/algorithms.js';
 import { DEVICE_STATE, LIMITS, OPCODE, type OperationName, STATUS_PAGE } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
 import { createEpoll } from '../sys/epoll.js';
@@ -81,6 +82,8 @@ export interface EngineDescription {
 export interface DeviceDescription {
   /** By operation; an operation without algorithms has an empty list. */
   algorithms: Partial<Record<OperationName, string[]>>;
+  /** Those that it also takes in parts, in a session. */
+  sequences?: Partial<Record<OperationName, string[]>>;
   maxLevel: number;
   streams: boolean;
   engines: EngineDescription[];
@@ -310,12 +313,17 @@ function describe(registry: EngineRegistry): DeviceDescription {
   const operations = Object.keys(OPCODE) as OperationName[];
   const offered = operations.filter((name) => registry.offers(OPCODE[name], 0).length > 0);
   const algorithms: DeviceDescription['algorithms'] = {};
+  const sequences: DeviceDescription['sequences'] = {};
   for (const name of operations) {
     const names = registry.algorithms(name);
+    const inParts = names.filter((each) => registry.chooseForSession(OPCODE[name], ALGORITHM[each], true));
+    if (inParts.length > 0) sequences[name] = inParts;
     if (names.length > 0 || offered.includes(name)) algorithms[name] = names;
   }
+  algorithms.chain = [];
   return {
     algorithms,
+    sequences,
     maxLevel: registry.maxLevel,
     streams: registry.streams,
     engines: registry.entries.map(({ name, engine, absent }) =>

@@ -1,0 +1,64 @@
+import type { Bytes } from '../algorithms/options.js';
+import { toBytes } from '../algorithms/options.js';
+import type { Recipe } from '../algorithms/recipe.js';
+import { limits } from './cipher-session.js';
+import { asData, type CallOptions, type ClassCalls, type ResultWithInfo } from './class-calls.js';
+import { KeySession, sessionSpec } from './key-session.js';
+
+/** An authentication code (HMAC or CMAC) with its key, set up once and used by many messages. */
+export class MacSession {
+  readonly #calls: ClassCalls;
+  readonly #recipe: Recipe;
+  readonly #key: KeySession;
+
+  /** @internal Use `Accelerator.hmacSession` or `cmacSession`. @param key taken over */
+  constructor(calls: ClassCalls, recipe: Recipe, key: Buffer) {
+    this.#calls = calls;
+    this.#recipe = recipe;
+    this.#key = new KeySession(sessionSpec(recipe), key);
+  }
+
+  /** The code of a message. */
+  mac(data: Bytes, options: CallOptions & { info: true }): Promise<ResultWithInfo<Buffer>>;
+  mac(data: Bytes, options?: CallOptions): Promise<Buffer>;
+  mac(data: Bytes, options: CallOptions = {}): Promise<Buffer | ResultWithInfo<Buffer>> {
+    try {
+      const operation = this.#recipe.request(toBytes(data));
+      return this.#calls.run(this.#recipe, operation, this.#key, limits(options), asData);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  macSync(data: Bytes): Buffer {
+    const operation = this.#recipe.request(toBytes(data));
+    return this.#calls.runSync(this.#recipe, operation, this.#key, false, asData) as Buffer;
+  }
+
+  /** The codes of many messages, in order. */
+  macMany(messages: Iterable<Bytes>, options: CallOptions = {}): Promise<Buffer[]> {
+    return this.#calls.many(this.#recipe, messages, this.#key, options, (data) => ({
+      operation: this.#recipe.request(toBytes(data)),
+      finish: asData,
+    }));
+  }
+
+  /** @internal For a stage of a chain. */
+  get recipe(): Recipe {
+    return this.#recipe;
+  }
+
+  /** @internal */
+  get key(): KeySession {
+    return this.#key;
+  }
+
+  /** Ends the session and overwrites its key; messages under way are not affected. */
+  close(): void {
+    this.#key.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
