@@ -230,7 +230,7 @@ export abstract class Classes {
    * else in this thread. Resolves with the CRC-32C of what moved, where that is asked for.
    */
   copy(source: Bytes, target: Bytes, options: CopyOptions & { crc32c: true }): Promise<number>;
-  copy(source: Bytes, target: Bytes, options?: CopyOptions): Promise<void>;
+  copy(source: Bytes, target: Bytes, options?: CopyOptions): Promise<undefined>;
   copy(source: Bytes, target: Bytes, options: CopyOptions = {}): Promise<number | undefined> {
     return attempt(
       () => this.#memoryCalls.copy(source, target, options, false) as Promise<number | undefined>,

@@ -107,6 +107,8 @@ export class Device {
   readonly #shared: SharedOptions | undefined;
   readonly descriptors: DescriptorBudget;
   readonly unsealedMemory: boolean;
+  /** The most engine threads, but for one that comes for requests that take very long. */
+  readonly maxThreads: number;
   readonly #registry: EngineRegistry;
   readonly #supervisor: Supervisor;
   readonly #functions = new Set<DeviceFunction>();
@@ -121,11 +123,13 @@ export class Device {
 
   constructor(options: DeviceOptions) {
     const { shared } = options;
+    this.maxThreads = options.maxThreads;
     const maxClients = shared?.maxClients ?? 1;
     this.#shared = shared;
     this.descriptors = shared?.descriptors ?? new DescriptorBudget(Number.POSITIVE_INFINITY, 0);
     const shape = {
-      threads: options.maxThreads,
+      // One more than is named: the one that comes while others are in very long requests.
+      threads: options.maxThreads + 1,
       queues: shared?.maxQueues ?? LIMITS.maxQueues,
       spaces: maxClients,
       // One for scratch memory of the device's own (shadow-queues.ts).

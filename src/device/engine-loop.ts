@@ -4,7 +4,7 @@ import { EpollEvents } from '../sys/epoll.js';
 import { drainEventfd, signalEventfd } from '../sys/fd.js';
 import { yieldProcessor } from '../sys/thread.js';
 import { ClientList, type ServedClient } from './client-list.js';
-import { BACKLOG_US, QueueTurn, type TurnHost, type TurnOptions } from './queue-turn.js';
+import { BACKLOG_US, QueueTurn, type TurnHost, type TurnOptions, VERY_LONG_US } from './queue-turn.js';
 import {
   HEADER,
   QUEUE,
@@ -349,8 +349,13 @@ export class EngineLoop implements TurnHost {
     if (estimateUs <= SHORT_US && awake + 1 >= this.#processors) return;
     if (Atomics.load(words, HEADER.sleepers) > 0) {
       if (Atomics.compareExchange(words, HEADER.wakePending, 0, 1) === 0) signalEventfd(this.#wakeFd);
-    } else if (Atomics.compareExchange(words, HEADER.spawnPending, 0, 1) === 0) {
+    } else if (Atomics.compareExchange(words, pendingWord(estimateUs), 0, 1) === 0) {
       this.#requestThread();
     }
   }
+}
+
+/** Whether a thread was asked for: those for very long requests are counted apart. */
+function pendingWord(estimateUs: number): number {
+  return estimateUs > VERY_LONG_US ? HEADER.heavySpawnPending : HEADER.spawnPending;
 }

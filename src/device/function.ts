@@ -179,7 +179,7 @@ export class DeviceFunction {
     put('maxDepth', LIMITS.maxDepth);
     put('maxTransfer', LIMITS.maxTransfer);
     put('maxSessions', this.#device.state.shape.sessions);
-    put('maxThreads', this.#device.state.shape.threads);
+    put('maxThreads', this.#device.maxThreads);
     put('threads', this.#device.threads);
     put('descriptionBytes', this.#device.description.length);
     put('openQueues', this.#queues.count);

@@ -21,10 +21,10 @@ export const engineThread = (engine: number): number => CONTROL_THREAD + 1 + eng
 export class Lifeline {
   readonly #words: Int32Array;
 
-  /** @param buffer of another thread's lifeline, or how many engine threads there may be */
+  /** @param buffer of another thread's lifeline, or how many engine threads there may be, but for the one beyond them */
   constructor(buffer: SharedArrayBuffer | number) {
     const isNew = typeof buffer === 'number';
-    this.#words = new Int32Array(isNew ? new SharedArrayBuffer((FIRST_THREAD + 1 + buffer) * 4) : buffer);
+    this.#words = new Int32Array(isNew ? new SharedArrayBuffer((FIRST_THREAD + 2 + buffer) * 4) : buffer);
   }
 
   get buffer(): SharedArrayBuffer {

@@ -12,7 +12,15 @@ import type { Signaller } from '../sys/signal.js';
 import type { Executor } from './executor.js';
 import { admit, leave, mayAdmit } from './ledger.js';
 import type { ServedQueue } from './served-queue.js';
-import { type DeviceState, QUEUE, THREAD, THREAD_AWAY, THREAD_COUNTED, WORK_TICK_NS } from './state.js';
+import {
+  type DeviceState,
+  HEADER,
+  QUEUE,
+  THREAD,
+  THREAD_AWAY,
+  THREAD_COUNTED,
+  WORK_TICK_NS,
+} from './state.js';
 
 /*
  * One turn on one queue.
@@ -48,7 +56,7 @@ export const BACKLOG_US = 120;
 /** A request longer than this takes its thread off the count of pollers. */
 const LONG_US = 250;
 /** A request longer than this has another thread polling meanwhile. */
-const VERY_LONG_US = 5000;
+export const VERY_LONG_US = 5000;
 /** How long to wait for another thread's turn to end before giving the processor away, in tries. */
 const LOCK_TRIES = 2000;
 /** What a request costs besides its data, in microseconds. */
@@ -87,6 +95,8 @@ export class QueueTurn {
   readonly #signaller: Signaller;
   readonly #host: TurnHost;
   readonly #entry = new Int32Array(ENTRY_WORDS);
+  /** Threads that may be in very long requests at once: one is left for all others. */
+  readonly #maxHeavy: number;
   /** Work of the last turn, in ticks. */
   ticks = 0;
   /** Whether the last turn executed a request that touches memory. */
@@ -103,6 +113,7 @@ export class QueueTurn {
     this.#status = options.status;
     this.#signaller = options.signaller;
     this.#host = host;
+    this.#maxHeavy = Math.max(1, options.state.shape.threads - 1);
   }
 
   /** Looks at one doorbell and takes a turn if it has moved; returns how many requests were served. */
@@ -126,6 +137,7 @@ export class QueueTurn {
   isPending(queue: ServedQueue): boolean {
     if (!this.hasWork(queue)) return false;
     const kib = this.#words[queue.base + QUEUE.heldKib]!;
+    if (kib < 0) return Atomics.load(this.#words, HEADER.heavy) < this.#maxHeavy;
     return kib === 0 || mayAdmit(this.#state.ledger, this.#state.account(queue.space), kib);
   }
 
@@ -195,14 +207,15 @@ export class QueueTurn {
       const stale = entry[SEQUENCE] !== head;
       if (!stale && !executor.isTrivial(entry)) {
         // Refused for now, it stays in its slot, and is copied and checked again later.
-        const admitted = this.#admit(queue);
+        const estimate = executor.estimate(entry);
+        const admitted = this.#admit(queue, estimate > VERY_LONG_US);
         if (!admitted) head = (head - 1) | 0;
         this.#publish(queue, first, cqTail);
         words[base + QUEUE.head] = head;
         words[base + QUEUE.cqTail] = cqTail;
         this.ticks = served;
         if (!admitted) return served;
-        this.#execute(queue, (word - queue.token - head) | 0);
+        this.#execute(queue, (word - queue.token - head) | 0, estimate);
         return served + 1;
       }
       const status = stale ? STATUS.staleSlot : executor.run(entry, queue.space);
@@ -235,9 +248,38 @@ export class QueueTurn {
   }
 
   /** Counts the request in hand among what its client has in flight; false if it has to wait for others of them. */
-  #admit(queue: ServedQueue): boolean {
+  #admit(queue: ServedQueue, isHeavy: boolean): boolean {
+    if (isHeavy && !this.#becomeHeavy()) {
+      this.#words[queue.base + QUEUE.heldKib] = -1;
+      return false;
+    }
+    const isIn = this.#admitBytes(queue);
+    if (isHeavy && !isIn) this.#endHeavy();
+    return isIn;
+  }
+
+  /** Counts this thread among those in very long requests; false if no other would be left for short ones. */
+  #becomeHeavy(): boolean {
+    const words = this.#words;
+    if (Atomics.add(words, HEADER.heavy, 1) >= this.#maxHeavy) {
+      Atomics.sub(words, HEADER.heavy, 1);
+      return false;
+    }
+    words[this.#threadAt + THREAD.counted]! |= THREAD_COUNTED.heavy;
+    return true;
+  }
+
+  #endHeavy(): void {
+    this.#words[this.#threadAt + THREAD.counted]! &= ~THREAD_COUNTED.heavy;
+    Atomics.sub(this.#words, HEADER.heavy, 1);
+  }
+
+  #admitBytes(queue: ServedQueue): boolean {
     const account = this.#state.account(queue.space);
-    if (account === 0) return true;
+    if (account === 0) {
+      this.#words[queue.base + QUEUE.heldKib] = 0;
+      return true;
+    }
     const kib = this.#executor.footprintKib(this.#entry);
     const isIn = admit(this.#state.ledger, account, kib);
     this.#words[queue.base + QUEUE.heldKib] = isIn ? 0 : kib;
@@ -246,13 +288,12 @@ export class QueueTurn {
   }
 
   /** Executes the request in hand with the queue's lock given back; takes the lock again to complete it. */
-  #execute(queue: ServedQueue, behind: number): void {
+  #execute(queue: ServedQueue, behind: number, estimate: number): void {
     const words = this.#words;
     const { base, mask, cq } = queue;
     const executor = this.#executor;
     const threadAt = this.#threadAt;
     const entry = this.#entry;
-    const estimate = executor.estimate(entry);
     words[base + QUEUE.inFlight]!++;
     words[threadAt + THREAD.generation] = queue.generation;
     words[threadAt + THREAD.requestId] = entry[REQUEST_ID]!;
@@ -275,6 +316,7 @@ export class QueueTurn {
     // Back to reading doorbells, of a list that may be old by now: a queue's generation is looked at before its doorbell.
     Atomics.store(words, threadAt + THREAD.reading, this.#host.version);
     if (isLong) this.#countAsPoller(true);
+    if (estimate > VERY_LONG_US) this.#endHeavy();
     const workUs = executor.workUs;
     const chargedUs = OVERHEAD_US + Math.max(workUs, elapsedUs / PATIENCE);
     this.ticks += Math.min(0x3fffffff, chargedUs * TICKS_PER_US) | 0;

@@ -31,6 +31,7 @@ export function recoverThread(parts: RecoveryParts, thread: number): void {
   if ((counted & THREAD_COUNTED.poller) !== 0) Atomics.sub(status, STATUS_PAGE.pollersWord, 1);
   if ((counted & THREAD_COUNTED.awake) !== 0) Atomics.sub(status, STATUS_PAGE.awakeWord, 1);
   if ((counted & THREAD_COUNTED.sleeper) !== 0) Atomics.sub(words, HEADER.sleepers, 1);
+  if ((counted & THREAD_COUNTED.heavy) !== 0) Atomics.sub(words, HEADER.heavy, 1);
   words[at + THREAD.counted] = 0;
   Atomics.store(words, HEADER.wakePending, 0);
   Atomics.store(words, at + THREAD.reading, THREAD_AWAY);

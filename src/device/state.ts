@@ -16,11 +16,15 @@ export const HEADER = {
   hotVersion: 2,
   /** Enabled queues that no engine polls: their owners wake the device by descriptor. */
   coldQueues: 3,
+  /** Engine threads in requests that take very long. */
+  heavy: 4,
   /** Engine threads asleep, and whether one has been woken and not yet run. */
   sleepers: 16,
   wakePending: 17,
   /** An engine asked for another thread. */
   spawnPending: 18,
+  /** The same, because of a request that takes very long. */
+  heavySpawnPending: 19,
 } as const;
 
 export const THREAD_WORDS = 16;
@@ -47,7 +51,7 @@ export const THREAD = {
 } as const;
 /** The thread reads no doorbell: it sleeps, or executes a request. */
 export const THREAD_AWAY = -1;
-export const THREAD_COUNTED = { poller: 1, awake: 2, sleeper: 4 } as const;
+export const THREAD_COUNTED = { poller: 1, awake: 2, sleeper: 4, heavy: 8 } as const;
 
 export const QUEUE_WORDS = 48;
 export const QUEUE = {
@@ -67,7 +71,10 @@ export const QUEUE = {
   isolated: 9,
   /** Millisecond (mod 2^31) of the last turn that served something. */
   lastServed: 10,
-  /** KiB of the request at the head, where the last turn found no room for it in flight; otherwise 0. */
+  /**
+   * KiB of the request at the head, where the last turn found no room for it in flight; -1 where it takes very long and
+   * too many threads are in such requests; otherwise 0.
+   */
   heldKib: 11,
   // Fixed while enabled.
   depth: 16,

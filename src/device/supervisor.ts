@@ -63,7 +63,12 @@ export class Supervisor {
     const { state, maxThreads } = this.#options;
     let thread = 0;
     while (this.#threads.has(thread)) thread++;
-    if (thread >= maxThreads) return Promise.resolve();
+    // One more comes for requests that take very long, so that they hold up no others.
+    const heavy = Atomics.load(state.words, HEADER.heavy);
+    if (thread >= maxThreads + (heavy > 0 ? 1 : 0)) {
+      this.#mayAskAgain();
+      return Promise.resolve();
+    }
     // A spare thread was entered when it was started.
     if (!this.#spare && !this.#lifeline.enter(engineThread(thread))) return Promise.resolve();
     const {
@@ -104,7 +109,7 @@ export class Supervisor {
       let retired = false;
       engine.onMessage((message) => {
         if (message === 'ready') {
-          Atomics.store(state.words, HEADER.spawnPending, this.#threads.size < maxThreads ? 0 : 1);
+          this.#mayAskAgain();
           resolve();
         } else if (message === 'need-thread') {
           this.#spawn().catch(() => {});
@@ -118,7 +123,7 @@ export class Supervisor {
         this.#threads.delete(thread);
         this.#lifeline.leave(engineThread(thread));
         Atomics.store(state.words, state.thread(thread) + THREAD.reading, THREAD_AWAY);
-        if (retired) Atomics.store(state.words, HEADER.spawnPending, 0);
+        if (retired) this.#mayAskAgain();
         if (retired || this.#stopped) return;
         reject(new Error(reason));
         this.#died(reason, thread);
@@ -126,10 +131,18 @@ export class Supervisor {
     });
   }
 
+  /** Engine threads ask once: after that only where another one could be started. */
+  #mayAskAgain(): void {
+    const { state, maxThreads } = this.#options;
+    const { size } = this.#threads;
+    Atomics.store(state.words, HEADER.spawnPending, size < maxThreads ? 0 : 1);
+    Atomics.store(state.words, HEADER.heavySpawnPending, size <= maxThreads ? 0 : 1);
+  }
+
   #died(reason: string, thread: number): void {
     this.#deaths++;
     if (!this.#options.onDeath(reason, thread)) return;
-    Atomics.store(this.#options.state.words, HEADER.spawnPending, 0);
+    this.#mayAskAgain();
     // One that cannot even start is another death.
     if (!this.#stopped && this.#threads.size === 0) this.#spawn().catch(() => {});
   }
