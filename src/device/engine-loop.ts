@@ -4,7 +4,7 @@ import { EpollEvents } from '../sys/epoll.js';
 import { drainEventfd, signalEventfd } from '../sys/fd.js';
 import { yieldProcessor } from '../sys/thread.js';
 import { ClientList, type ServedClient } from './client-list.js';
-import { BACKLOG_US, QueueTurn, type TurnHost, type TurnOptions, VERY_LONG_US } from './queue-turn.js';
+import { BACKLOG_US, HEAVY_US, QueueTurn, type TurnHost, type TurnOptions } from './queue-turn.js';
 import {
   HEADER,
   QUEUE,
@@ -357,5 +357,5 @@ export class EngineLoop implements TurnHost {
 
 /** Whether a thread was asked for: those for very long requests are counted apart. */
 function pendingWord(estimateUs: number): number {
-  return estimateUs > VERY_LONG_US ? HEADER.heavySpawnPending : HEADER.spawnPending;
+  return estimateUs > HEAVY_US ? HEADER.heavySpawnPending : HEADER.spawnPending;
 }

@@ -56,7 +56,9 @@ export const BACKLOG_US = 120;
 /** A request longer than this takes its thread off the count of pollers. */
 const LONG_US = 250;
 /** A request longer than this has another thread polling meanwhile. */
-export const VERY_LONG_US = 5000;
+const VERY_LONG_US = 5000;
+/** Of requests longer than this, so many at once are executed that a thread is left for all others. */
+export const HEAVY_US = 30_000;
 /** How long to wait for another thread's turn to end before giving the processor away, in tries. */
 const LOCK_TRIES = 2000;
 /** What a request costs besides its data, in microseconds. */
@@ -208,7 +210,7 @@ export class QueueTurn {
       if (!stale && !executor.isTrivial(entry)) {
         // Refused for now, it stays in its slot, and is copied and checked again later.
         const estimate = executor.estimate(entry);
-        const admitted = this.#admit(queue, estimate > VERY_LONG_US);
+        const admitted = this.#admit(queue, estimate > HEAVY_US);
         if (!admitted) head = (head - 1) | 0;
         this.#publish(queue, first, cqTail);
         words[base + QUEUE.head] = head;
@@ -316,7 +318,7 @@ export class QueueTurn {
     // Back to reading doorbells, of a list that may be old by now: a queue's generation is looked at before its doorbell.
     Atomics.store(words, threadAt + THREAD.reading, this.#host.version);
     if (isLong) this.#countAsPoller(true);
-    if (estimate > VERY_LONG_US) this.#endHeavy();
+    if (estimate > HEAVY_US) this.#endHeavy();
     const workUs = executor.workUs;
     const chargedUs = OVERHEAD_US + Math.max(workUs, elapsedUs / PATIENCE);
     this.ticks += Math.min(0x3fffffff, chargedUs * TICKS_PER_US) | 0;
