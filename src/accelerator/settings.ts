@@ -38,7 +38,9 @@ export function checkSettings(options: OpenOptions): Settings {
       `memoryBytes must be a power of two from ${MIN_MEMORY_BYTES} to ${MAX_MEMORY_BYTES}`,
     );
   }
-  const { inlineBytes, fallback = false } = options;
+  const { fallback = false } = options;
+  // Faults are met on the device: nothing must pass it by.
+  const inlineBytes = options.inlineBytes ?? (faultsOf(options).length > 0 ? 0 : undefined);
   if (typeof fallback !== 'boolean') throw new ArgumentError('fallback is true or false');
   return { depth, memoryBytes, inlineBytes, fallback, disabledEngines: disabledEngines(options) };
 }
@@ -61,15 +63,19 @@ export function embeddedSettings(options: OpenOptions): EmbeddedOptions {
     0,
     1e6,
   );
-  const faults = strings('inject', options.inject, 'WARPDRIVE_INJECT', 'for example kill:compress:3');
-  parseFaults(faults);
   return {
     sva: options.sva ?? true,
     maxThreads: engines,
     spinMicroseconds,
     disabledEngines: disabledEngines(options),
-    faults,
+    faults: faultsOf(options),
   };
+}
+
+function faultsOf(options: OpenOptions): string[] {
+  const faults = strings('inject', options.inject, 'WARPDRIVE_INJECT', 'for example kill:compress:3');
+  parseFaults(faults);
+  return faults;
 }
 
 function disabledEngines(options: OpenOptions): string[] {

@@ -6,7 +6,7 @@ import { Chain } from './chain.js';
 import { type Checksums, loadChecksums } from './engines/checksum.js';
 import { ENGINE_ID, EngineRequest, type Outcome } from './engines/engine.js';
 import { type EngineRegistry, nanosecondsOf, type Offer } from './engines/registry.js';
-import { type Fault, injectFault } from './inject.js';
+import { corrupt, type Fault, injectFault, VERDICT } from './inject.js';
 import { auxIsKnown, type OperationRule, RULES } from './rules.js';
 import { Sessions } from './sessions.js';
 import { type DeviceState, SPACE, SPACE_MODE, THREAD } from './state.js';
@@ -42,6 +42,8 @@ export class Executor {
   /** Copies of a source that must not change. */
   #copy: Mapping | undefined;
   #workNs = 0;
+  /** The request in hand is to give something wrong. */
+  #spoil = false;
   engine = 0;
   produced = 0;
   consumed = 0;
@@ -128,7 +130,10 @@ export class Executor {
       return STATUS.badField;
     }
     const started = (flags & SQE_FLAG.timed) !== 0 ? performance.now() : 0;
-    if (this.#faults.length > 0 && injectFault(this.#faults, head & 0xff)) return STATUS.engineFailed;
+    const verdict =
+      this.#faults.length > 0 ? injectFault(this.#faults, head & 0xff, (head >>> 8) & 0xff) : VERDICT.none;
+    if (verdict === VERDICT.fail) return STATUS.engineFailed;
+    this.#spoil = verdict === VERDICT.corrupt;
     const status = rule ? this.#carryOut(entry, head, flags, space, rule) : STATUS.badOpcode;
     if (started !== 0) this.nanoseconds = Math.min(0x7fffffff, (performance.now() - started) * 1e6) | 0;
     return status;
@@ -160,6 +165,7 @@ export class Executor {
       if (!this.#translate(entry, space, rule)) return STATUS.badAddress;
       const status =
         request.operation === OPCODE.chain ? this.#chain.run(space) : this.#perform(space, session, flags);
+      if (this.#spoil && status === STATUS.ok) corrupt(request);
       this.#report();
       return status;
     } catch {
