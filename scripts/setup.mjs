@@ -23,11 +23,25 @@ const ENGINES = [
     present: () => hasLibrary('libdeflate.so.0'),
     gain: 'libdeflate: levels 4 to 12, 1.5 times as fast',
   },
+  { package: 'libzstd1', present: () => hasLibrary('libzstd.so.1'), gain: 'zstd, where Node has none' },
+  { package: 'liblz4-1', present: () => hasLibrary('liblz4.so.1'), gain: 'LZ4: fast, and levels 2 to 12' },
+  {
+    package: 'libxxhash0',
+    present: () => hasLibrary('libxxhash.so.0'),
+    gain: 'the checksums xxh64 and xxh3',
+  },
 ];
 /** What the demo shows more with. */
 const DEMO = [{ package: 'strace', present: () => hasProgram('strace'), gain: 'counting system calls' }];
 const TOOLS = [
   { package: 'gzip', present: () => hasProgram('gzip'), gain: 'the gzip program, as an independent opinion' },
+  { package: 'zstd', present: () => hasProgram('zstd'), gain: 'the zstd program, as an independent opinion' },
+  { package: 'lz4', present: () => hasProgram('lz4'), gain: 'the lz4 program, as an independent opinion' },
+  {
+    package: 'brotli',
+    present: () => hasProgram('brotli'),
+    gain: 'the brotli program, as an independent opinion',
+  },
   { package: 'pigz', present: () => hasProgram('pigz'), gain: 'pigz, to compare with' },
   { package: 'gcc', present: () => hasProgram('cc'), gain: 'a C compiler, to check layouts against headers' },
   { package: 'libc6-dev', present: () => existsSync('/usr/include/stdio.h'), gain: 'C headers' },

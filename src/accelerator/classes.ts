@@ -29,7 +29,7 @@ import {
 } from '../algorithms/key-options.js';
 import { secretBytes, secretKey } from '../algorithms/keys.js';
 import type { Operation } from '../algorithms/operation.js';
-import { type Bytes, toBytes } from '../algorithms/options.js';
+import { type Bytes, type RequestOptions, toBytes } from '../algorithms/options.js';
 import { ChainCalls, type ChainResult, type ChainStage, checksumOf } from './chain-calls.js';
 import { CipherSession, type CipherSessionOptions, limits } from './cipher-session.js';
 import { asData, type CallOptions, type ClassCalls, type ResultWithInfo } from './class-calls.js';
@@ -278,11 +278,13 @@ export abstract class Classes {
   }
 
   /** Derives key material from a secret: hkdf (RFC 5869), pbkdf2 (RFC 8018), scrypt (RFC 7914). */
-  deriveKey(secret: Bytes, options: DeriveOptions & CallOptions): Promise<Buffer> {
+  deriveKey(secret: Bytes, options: DeriveOptions & RequestOptions): Promise<Buffer> {
     return attempt(() => {
       const { recipe, aux } = deriveRecipe(options);
       const operation = recipe.request(toBytes(secret), aux);
-      return this.classes.run(recipe, operation, undefined, limits(options), asData) as Promise<Buffer>;
+      const { signal, deadlineMs } = options;
+      const wishes = { ...(signal ? { signal } : {}), ...(deadlineMs === undefined ? {} : { deadlineMs }) };
+      return this.classes.run(recipe, operation, undefined, limits(wishes), asData) as Promise<Buffer>;
     });
   }
 
@@ -292,11 +294,11 @@ export abstract class Classes {
     return this.classes.runSync(recipe, operation, undefined, false, asData) as Buffer;
   }
 
-  deriveKeyMany(secrets: Iterable<Bytes>, options: DeriveOptions & CallOptions): Promise<Buffer[]> {
+  deriveKeyMany(secrets: Iterable<Bytes>, options: DeriveOptions): Promise<Buffer[]> {
     return attempt(() => {
       const { recipe, aux } = deriveRecipe(options);
       const make = (secret: Bytes) => ({ operation: recipe.request(toBytes(secret), aux), finish: asData });
-      return this.classes.many(recipe, secrets, undefined, options, make);
+      return this.classes.many(recipe, secrets, undefined, {}, make);
     });
   }
 

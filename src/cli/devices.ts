@@ -10,7 +10,13 @@ const OPTIONS = {
 } as const;
 
 /** Where an engine that was not found comes from: its package on Debian and Ubuntu. */
-export const ENGINE_PACKAGES: Record<string, string> = { 'isa-l': 'libisal2', libdeflate: 'libdeflate0' };
+export const ENGINE_PACKAGES: Record<string, string> = {
+  'isa-l': 'libisal2',
+  libdeflate: 'libdeflate0',
+  zstd: 'libzstd1',
+  lz4: 'liblz4-1',
+  xxhash: 'libxxhash0',
+};
 
 /** The command `devices`: what there is, and what each engine can do. */
 export async function runDevices(args: string[]): Promise<number> {
@@ -32,7 +38,9 @@ export async function runDevices(args: string[]): Promise<number> {
 
 function formatDevice(device: DeviceListing): string {
   const { queues } = device;
-  const algorithms = Object.entries(device.algorithms).map(([name, list]) => `${name}: ${list.join(', ')}`);
+  const algorithms = Object.entries(device.algorithms).map(([name, list]) =>
+    list.length === 0 ? name : `${name}: ${list.join(', ')}`,
+  );
   const facts = formatTable(
     [{ title: 'device' }, { title: device.name }],
     [

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
-import { ALGORITHM } from '../abi/algorithms.js';
+import { ALGORITHM, type CompressionAlgorithm } from '../abi/algorithms.js';
 import { DEVICE_STATE, LIMITS, OPCODE, type OperationName, STATUS_PAGE } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
 import { createEpoll } from '../sys/epoll.js';
@@ -69,13 +69,22 @@ export interface EngineDescription {
   version?: string;
   /** What it does, and with which algorithms. */
   operations?: Partial<Record<OperationName, string[]>>;
-  /** Levels at which it compresses the deflate family. */
+  /** Levels at which it compresses, in the first of its formats. */
   levels?: { min: number; max: number };
-  /** Whether it decompresses the deflate family, and streams of it that are cut over many requests. */
+  /** Whether it decompresses, and streams that are cut over many requests. */
   decompress?: boolean;
   streams?: boolean;
   /** Why the engine is not used. */
   absent?: string;
+}
+
+/** What a device can do with a compression format. */
+export interface FormatDescription {
+  /** At which it compresses; absent where it only decompresses. */
+  levels?: { min: number; max: number };
+  decompress: boolean;
+  /** Whether it decompresses streams that are cut over many requests. */
+  streams: boolean;
 }
 
 /** The text of region 5: what there is, as JSON. */
@@ -86,6 +95,8 @@ export interface DeviceDescription {
   sequences?: Partial<Record<OperationName, string[]>>;
   maxLevel: number;
   streams: boolean;
+  /** By compression algorithm. A device that does not say has the deflate family alone. */
+  formats?: Partial<Record<CompressionAlgorithm, FormatDescription>>;
   engines: EngineDescription[];
   /** Guarantees that this device does not give, by name. */
   unsafe?: string[];
@@ -330,6 +341,7 @@ function describe(registry: EngineRegistry): DeviceDescription {
     sequences,
     maxLevel: registry.maxLevel,
     streams: registry.streams,
+    formats: registry.formats,
     engines: registry.entries.map(({ name, engine, absent }) =>
       engine ? describeEngine(engine) : { name, absent: absent! },
     ),
@@ -343,17 +355,15 @@ function describeEngine({ name, library, version, capabilities }: Engine): Engin
       operations[operation] = [...new Set([...(operations[operation] ?? []), ...capability.algorithms])];
     }
   }
-  const deflate = capabilities.filter(({ algorithms }) => algorithms.includes('deflate-raw'));
-  if (deflate.length === 0) return { name, library, version, operations };
-  const levels = deflate.find((capability) => capability.levels)?.levels;
-  const inflate = deflate.filter((capability) => capability.operations.includes('decompress'));
+  const { levels } = capabilities.find((capability) => capability.levels) ?? {};
+  const unpacking = capabilities.filter((capability) => capability.operations.includes('decompress'));
   return {
     name,
     library,
     version,
     operations,
     ...(levels ? { levels } : {}),
-    decompress: inflate.length > 0,
-    streams: inflate.some(({ session }) => session === 'exclusive'),
+    decompress: unpacking.length > 0,
+    streams: unpacking.some(({ session }) => session === 'exclusive'),
   };
 }

@@ -268,6 +268,7 @@ export class Executor {
     const units = unitsOf(request.operation, request.algorithm, undefined, 0, request);
     this.#workNs += nanosecondsOf(capability, request.level, bytes, units);
     if (status === STATUS.ok && (flags & CHECKSUMS) !== 0) this.#checksum(flags);
+    if (status === STATUS.ok && (flags & SQE_FLAG.crc32c) !== 0) this.#checksumMoved();
     return status === STATUS.corrupt && engine.name === 'libdeflate' ? this.#diagnose() : status;
   }
 
@@ -293,6 +294,13 @@ export class Executor {
     const checksums = this.#checksums;
     request.result =
       (flags & SQE_FLAG.crc32) !== 0 ? checksums.crc32(address, length) : checksums.adler32(address, length);
+  }
+
+  /** The CRC-32C of what was moved, where it lies now: of two destinations, in the one written last. */
+  #checksumMoved(): void {
+    const request = this.#request;
+    const moved = request.operation === OPCODE.dualCopy ? request.aux : request.destination;
+    request.result = this.#checksums.crc32c(moved, request.produced);
   }
 
   /** libdeflate calls all bad input corrupt; another engine can tell input that ends early. */

@@ -10,8 +10,8 @@ interface Waiter {
 
 /** Pieces begin on cache lines of their own. */
 const ALIGNMENT = 64;
-/** Enough for the largest request there is, source and destination: whoever waits gets room once the others are done. */
-export const SCRATCH_BYTES = 2 * LIMITS.maxTransfer;
+/** Enough for the largest request there is, with three ranges: whoever waits gets room once the others are done. */
+export const SCRATCH_BYTES = 3 * LIMITS.maxTransfer;
 
 /**
  * Memory of the device in which one client's data lies while engines work on it, because they cannot reach the client's

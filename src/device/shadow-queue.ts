@@ -1,4 +1,4 @@
-import { CQE, CQE_WORD_SHIFT, DOORBELL, LIMITS, OPCODE, SQE, SQE_WORD_SHIFT, STATUS } from '../abi/queue.js';
+import { CQE, CQE_WORD_SHIFT, DOORBELL, SQE, SQE_WORD_SHIFT, STATUS } from '../abi/queue.js';
 import { SystemError } from '../errors.js';
 import { Interrupt } from '../sys/interrupt.js';
 import { Mapping } from '../sys/memory.js';
@@ -6,7 +6,8 @@ import { SIGNAL_KIND, type Signaller } from '../sys/signal.js';
 import type { ClientMemory } from './client-memory.js';
 import type { ClientRegion } from './dma-regions.js';
 import type { Route } from './interrupt-routes.js';
-import { Scratch } from './scratch.js';
+import type { Scratch } from './scratch.js';
+import { type Stage, stageRequest } from './shadow-stage.js';
 
 /*
  * A queue whose rings engine threads cannot reach, because the client shares no descriptor of that memory.
@@ -39,24 +40,13 @@ export interface ShadowQueueOptions {
 
 interface InFlight {
   requestId: number;
-  /** Its piece of the scratch memory. */
-  scratchAt: number;
-  scratchBytes: number;
-  /** Where the client wants the result, and where it will lie. */
-  destination: number | undefined;
-  capacity: number;
-  resultAt: number;
-  /** The region of the destination was unmapped meanwhile. */
+  stage: Stage | undefined;
+  /** A region that a result belongs in was unmapped meanwhile. */
   lost: boolean;
 }
 
 const SEQUENCE = SQE.offset.sequence >> 2;
-const OPCODE_WORD = SQE.offset.opcode >> 2;
 const REQUEST_ID = SQE.offset.requestId >> 2;
-const SOURCE = SQE.offset.sourceLow >> 2;
-const SOURCE_LENGTH = SQE.offset.sourceLength >> 2;
-const CAPACITY = SQE.offset.destinationCapacity >> 2;
-const DESTINATION = SQE.offset.destinationLow >> 2;
 const SQE_WORDS = SQE.bytes >> 2;
 const C_REQUEST_ID = CQE.offset.requestId >> 2;
 const C_STATUS = CQE.offset.status >> 2;
@@ -214,64 +204,21 @@ export class ShadowQueue {
 
   /** Brings a submission's source here, puts it into the shadow and rings. */
   async #submit(entry: Int32Array): Promise<void> {
-    const request: InFlight = {
-      requestId: entry[REQUEST_ID]!,
-      scratchAt: 0,
-      scratchBytes: 0,
-      destination: undefined,
-      capacity: 0,
-      resultAt: 0,
-      lost: false,
-    };
+    const request: InFlight = { requestId: entry[REQUEST_ID]!, stage: undefined, lost: false };
     const tag = this.#tags.pop()!;
     this.#inFlight[tag] = request;
-    if (this.#movesData(entry)) await this.#stage(entry, request);
+    // Of another sequence it is stale, and moves nothing.
+    if (entry[SEQUENCE] === ((this.#fetched + 1) | 0)) {
+      const { client, scratch } = this.#options;
+      await stageRequest(entry, client, scratch, this, (stage) => {
+        request.stage = stage;
+      });
+    }
     if (this.#stopping) return;
     entry[REQUEST_ID] = tag;
     this.#sq.set(entry, (this.#fetched & (this.#options.depth - 1)) << SQE_WORD_SHIFT);
     this.#fetched = (this.#fetched + 1) | 0;
     this.#ring();
-  }
-
-  /** Whether a submission is one that moves data, of lengths that there are; any other is the engine threads' to refuse. */
-  #movesData(entry: Int32Array): boolean {
-    const opcode = entry[OPCODE_WORD]! & 0xff;
-    const capacity = entry[CAPACITY]! >>> 0;
-    return (
-      entry[SEQUENCE] === ((this.#fetched + 1) | 0) &&
-      (opcode === OPCODE.compress || opcode === OPCODE.decompress) &&
-      entry[SOURCE_LENGTH]! >>> 0 <= LIMITS.maxTransfer &&
-      capacity > 0 &&
-      capacity <= LIMITS.maxTransfer
-    );
-  }
-
-  async #stage(entry: Int32Array, request: InFlight): Promise<void> {
-    const { scratch, client } = this.#options;
-    const length = entry[SOURCE_LENGTH]! >>> 0;
-    const source = wide(entry, SOURCE);
-    const destination = wide(entry, DESTINATION);
-    const capacity = entry[CAPACITY]! >>> 0;
-    const fetches = length > 0 && client.isRemote(source, length, false);
-    const returns = client.isRemote(destination, capacity, true);
-    if (!fetches && !returns) return;
-    if (returns) request.destination = destination;
-    const sourceBytes = fetches ? Scratch.rounded(length) : 0;
-    const bytes = sourceBytes + (returns ? capacity : 0);
-    const at = await scratch.take(bytes, this);
-    if (at === undefined) return;
-    request.scratchAt = at;
-    request.scratchBytes = bytes;
-    if (returns) {
-      request.capacity = capacity;
-      request.resultAt = at + sourceBytes;
-      setWide(entry, DESTINATION, scratch.iova + request.resultAt);
-    }
-    if (!fetches) return;
-    // Looked up again: it may have been unmapped while room was waited for.
-    const target = scratch.mapping.bytes.subarray(at, at + length);
-    const came = client.isRemote(source, length, false) && (await client.read(source, target));
-    setWide(entry, SOURCE, came ? scratch.iova + at : 0);
   }
 
   #deliverSoon(): void {
@@ -301,15 +248,15 @@ export class ShadowQueue {
     const { client, scratch, depth, cq, page } = this.#options;
     const tag = completion[C_REQUEST_ID]!;
     const request = this.#inFlight[tag]!;
-    const produced = Math.min(completion[C_PRODUCED]! >>> 0, request.capacity);
-    const { destination, resultAt } = request;
-    if (destination !== undefined && produced > 0) {
-      const result = scratch.mapping.bytes.subarray(resultAt, resultAt + produced);
-      const went = !request.lost && (await client.write(destination, result));
-      if (!went) {
-        completion[C_STATUS] = (completion[C_STATUS]! & ~0xff) | STATUS.badAddress;
-        completion[C_PRODUCED] = 0;
-      }
+    const produced = completion[C_PRODUCED]! >>> 0;
+    for (const { destination, at, capacity } of request.stage?.results ?? []) {
+      const length = Math.min(produced, capacity);
+      if (length === 0) continue;
+      const result = scratch.mapping.bytes.subarray(at, at + length);
+      if (!request.lost && (await client.write(destination, result))) continue;
+      completion[C_STATUS] = (completion[C_STATUS]! & ~0xff) | STATUS.badAddress;
+      completion[C_PRODUCED] = 0;
+      break;
     }
     this.#free(tag, request);
     completion[C_REQUEST_ID] = request.requestId;
@@ -329,7 +276,11 @@ export class ShadowQueue {
 
   #free(tag: number, request: InFlight): void {
     this.#inFlight[tag] = undefined;
-    if (request.scratchBytes > 0) this.#options.scratch.give(request.scratchAt, request.scratchBytes);
+    const { scratch } = this.#options;
+    const { stage } = request;
+    if (!stage) return;
+    if (stage.secret) scratch.mapping.bytes.fill(0, stage.at, stage.at + stage.bytes);
+    scratch.give(stage.at, stage.bytes);
   }
 
   /** Whether one of the rings lies in a region. */
@@ -342,7 +293,7 @@ export class ShadowQueue {
   async detach({ iova, length }: ClientRegion): Promise<void> {
     const inside = (address: number): boolean => address >= iova && address < iova + length;
     for (const request of this.#inFlight) {
-      if (request?.destination !== undefined && inside(request.destination)) request.lost = true;
+      if (request?.stage?.results.some(({ destination }) => inside(destination))) request.lost = true;
     }
     await this.#options.client.settled(inside);
   }
@@ -371,13 +322,4 @@ export class ShadowQueue {
     this.#interrupt.close();
     this.#memory.unmap();
   }
-}
-
-function wide(entry: Int32Array, low: number): number {
-  return (entry[low]! >>> 0) + (entry[low + 1]! >>> 0) * 4294967296;
-}
-
-function setWide(entry: Int32Array, low: number, value: number): void {
-  entry[low] = value | 0;
-  entry[low + 1] = (value / 4294967296) | 0;
 }

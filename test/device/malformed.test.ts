@@ -91,7 +91,7 @@ describe('malformed submissions, with addresses checked', () => {
   for (const opcode of [19, 20, 127, 128, 255])
     field(`opcode ${opcode}`, () => ({ opcode }), STATUS.badOpcode);
   for (const opcode of [OPCODE.compress, OPCODE.decompress]) {
-    for (const algorithm of [0, 4, 127, 128, 255]) {
+    for (const algorithm of [0, 8, 127, 128, 255]) {
       field(`opcode ${opcode}, algorithm ${algorithm}`, () => ({ opcode, algorithm }), STATUS.unsupported);
     }
     for (const level of [13, 14, 127, 128, 255]) {
@@ -186,7 +186,7 @@ describe('malformed submissions, with addresses checked', () => {
       }
     }
   }
-  for (const algorithm of [0, 4, 255]) {
+  for (const algorithm of [0, 6, 8, 255]) {
     field(
       `a stream of algorithm ${algorithm}`,
       () => ({ opcode: OPCODE.sessionOpen, algorithm }),

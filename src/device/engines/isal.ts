@@ -3,6 +3,7 @@ import { OPCODE, STATUS } from '../../abi/queue.js';
 import { viewMemory } from '../../sys/libc.js';
 import { allocateState, freeState, Mapping } from '../../sys/memory.js';
 import type { Capability, Engine, EngineRequest, Outcome } from './engine.js';
+import { ISAL_CHECKSUMS, IsalChecksums } from './isal-checksum.js';
 import { bindAll, loadedPath, setPointer } from './native.js';
 
 /*
@@ -96,12 +97,14 @@ class IsalEngine implements Engine {
   readonly name = 'isa-l';
   readonly library: string;
   readonly version: string;
+  readonly #checksums = IsalChecksums.bind();
   readonly capabilities: readonly Capability[] = [
     // Below this size its block headers cost more bytes than its speed is worth.
     { ...COMPRESS, rank: 10, minBytes: 512 },
     { ...COMPRESS, rank: 90 },
     { ...DECOMPRESS, rank: 20 },
     { ...DECOMPRESS, rank: 10, session: 'exclusive' },
+    ...(this.#checksums ? [ISAL_CHECKSUMS] : []),
   ];
   readonly #f: Functions;
   readonly #deflate: Mapping;
@@ -117,6 +120,7 @@ class IsalEngine implements Engine {
 
   run(request: EngineRequest): Outcome {
     if (request.operation === OPCODE.compress) return this.#compress(request);
+    if (request.operation === OPCODE.checksum) return this.#checksums!.run(request);
     return request.context === 0
       ? this.#decompress(request)
       : this.#decompressStream(request.context, request);

@@ -1,6 +1,8 @@
 import { ALGORITHM, DEFLATE_ALGORITHMS } from '../../abi/algorithms.js';
 import { OPCODE, STATUS } from '../../abi/queue.js';
 import { PieceMaker } from './block-walk.js';
+import { bindLibdeflateChecksums } from './checksum.js';
+import { type ChecksumPair, runChecksumPair } from './checksum-request.js';
 import { type Capability, type Engine, type EngineRequest, NO_SESSIONS, type Outcome } from './engine.js';
 import { bindAll, loadedPath } from './native.js';
 import { bindZlib } from './zlib-binding.js';
@@ -64,6 +66,14 @@ export function loadLibdeflate(): Engine | undefined {
   return functions && new LibdeflateEngine(functions, loadedPath(SONAME) ?? SONAME);
 }
 
+const CHECKSUM = {
+  operations: ['checksum'],
+  algorithms: ['crc32', 'adler32'],
+  rank: 10,
+  nsPerByte: 0.05,
+  fixedNs: 200,
+} as const;
+
 class LibdeflateEngine implements Engine {
   readonly name = 'libdeflate';
   readonly library: string;
@@ -77,6 +87,7 @@ class LibdeflateEngine implements Engine {
   readonly #compressors = new Float64Array(16);
   readonly #decompressor: number;
   readonly #pieces: PieceMaker | undefined;
+  readonly #checksums: ChecksumPair | undefined = bindLibdeflateChecksums();
   readonly #read = new BigUint64Array(1);
   readonly #written = new BigUint64Array(1);
   readonly #readLow = new Uint32Array(this.#read.buffer);
@@ -105,10 +116,12 @@ class LibdeflateEngine implements Engine {
         rereads: true,
       },
       { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 10, nsPerByte: 2 },
+      ...(this.#checksums ? [CHECKSUM] : []),
     ];
   }
 
   run(request: EngineRequest): Outcome {
+    if (request.operation === OPCODE.checksum) return runChecksumPair(request, this.#checksums!);
     return request.operation === OPCODE.compress ? this.#compress(request) : this.#decompress(request);
   }
 

@@ -9,10 +9,24 @@ import { type Capability, type Engine, EngineRequest, NO_SESSIONS, type Outcome 
 
 type Run = (source: Uint8Array, options: zlib.ZlibOptions) => Buffer;
 
+const { constants } = zlib;
+/** Zstandard is in newer versions of Node alone; the published types of the oldest leave it out. */
+const { zstdCompressSync, zstdDecompressSync } = zlib as { zstdCompressSync?: Run; zstdDecompressSync?: Run };
+const zstdConstants = constants as { ZSTD_c_compressionLevel?: number; ZSTD_c_checksumFlag?: number };
+
 const COMPRESS: Run[] = [];
 COMPRESS[ALGORITHM['deflate-raw']] = zlib.deflateRawSync;
 COMPRESS[ALGORITHM.deflate] = zlib.deflateSync;
 COMPRESS[ALGORITHM.gzip] = zlib.gzipSync;
+COMPRESS[ALGORITHM.br] = (source, { level }) =>
+  zlib.brotliCompressSync(source, { params: { [constants.BROTLI_PARAM_QUALITY]: level! } });
+if (zstdCompressSync) {
+  COMPRESS[ALGORITHM.zstd] = (source, { level }) => {
+    const { ZSTD_c_compressionLevel, ZSTD_c_checksumFlag } = zstdConstants;
+    const params = { [ZSTD_c_compressionLevel!]: level!, [ZSTD_c_checksumFlag!]: 1 };
+    return zstdCompressSync(source, { params } as zlib.ZlibOptions);
+  };
+}
 /** Header flags of RFC 1952, 2.3.1. */
 const FHCRC = 2;
 const FEXTRA = 4;
@@ -23,6 +37,47 @@ const GZIP_TRAILER_BYTES = 8;
 const DECOMPRESS: Run[] = [];
 DECOMPRESS[ALGORITHM['deflate-raw']] = zlib.inflateRawSync;
 DECOMPRESS[ALGORITHM.deflate] = zlib.inflateSync;
+DECOMPRESS[ALGORITHM.br] = zlib.brotliDecompressSync;
+if (zstdDecompressSync) DECOMPRESS[ALGORITHM.zstd] = zstdDecompressSync;
+
+const BROTLI: readonly Capability[] = [
+  {
+    operations: ['compress'],
+    algorithms: ['br'],
+    rank: 80,
+    levels: { min: 0, max: 11 },
+    nsPerByte: [3, 5, 10, 13, 18, 30, 40, 60, 80, 120, 500, 1500],
+    fixedNs: 50_000,
+    rereads: true,
+  },
+  {
+    operations: ['decompress'],
+    algorithms: ['br'],
+    rank: 80,
+    nsPerByte: 5,
+    fixedNs: 50_000,
+    rereads: true,
+  },
+];
+const ZSTD: readonly Capability[] = [
+  {
+    operations: ['compress'],
+    algorithms: ['zstd'],
+    rank: 80,
+    levels: { min: 1, max: 19 },
+    nsPerByte: [0, 3, 4, 6, 8, 12, 15, 18, 22, 28, 35, 45, 60, 90, 110, 140, 200, 250, 330, 400],
+    fixedNs: 50_000,
+    rereads: true,
+  },
+  {
+    operations: ['decompress'],
+    algorithms: ['zstd'],
+    rank: 80,
+    nsPerByte: 2,
+    fixedNs: 50_000,
+    rereads: true,
+  },
+];
 
 /** node:zlib needs no library and never fails to load. */
 export function loadNode(): Engine {
@@ -43,6 +98,8 @@ class NodeEngine implements Engine {
       pieces: true,
     },
     { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 80, nsPerByte: 4 },
+    ...BROTLI,
+    ...(zstdCompressSync && zstdDecompressSync ? ZSTD : []),
   ];
   readonly #checksums = loadChecksums(new Set());
   readonly openContext = NO_SESSIONS.openContext;

@@ -1,5 +1,13 @@
-import { ALGORITHM, ALGORITHM_NAMES, type AlgorithmName, MAX_LEVEL } from '../../abi/algorithms.js';
+import {
+  ALGORITHM,
+  ALGORITHM_NAMES,
+  type AlgorithmName,
+  COMPRESSION_ALGORITHMS,
+  type CompressionAlgorithm,
+  MAX_LEVEL,
+} from '../../abi/algorithms.js';
 import { OPCODE, type OperationName } from '../../abi/queue.js';
+import { loadBrotli } from './brotli.js';
 import {
   type Capability,
   ENGINE_ID,
@@ -10,15 +18,26 @@ import {
 } from './engine.js';
 import { loadIsal } from './isal.js';
 import { loadLibdeflate } from './libdeflate.js';
+import { loadLz4 } from './lz4.js';
+import { loadMemory } from './memory.js';
 import { loadNode } from './node.js';
 import { passesSelfTest } from './self-test.js';
+import { loadSoftware } from './software.js';
+import { loadXxhash } from './xxhash.js';
 import { loadZlib } from './zlib.js';
+import { loadZstd } from './zstd.js';
 
 const LOADERS: Partial<Record<EngineName, () => Engine | undefined>> = {
   'isa-l': loadIsal,
   libdeflate: loadLibdeflate,
   zlib: loadZlib,
   node: loadNode,
+  zstd: loadZstd,
+  lz4: loadLz4,
+  brotli: loadBrotli,
+  xxhash: loadXxhash,
+  memory: loadMemory,
+  software: loadSoftware,
 };
 
 /** What there is of one engine: the engine, or why it is not used. */
@@ -35,6 +54,13 @@ export interface Offer {
 }
 
 const NO_OFFERS: readonly Offer[] = [];
+
+type DeviceFormats = Partial<
+  Record<
+    CompressionAlgorithm,
+    { levels?: { min: number; max: number }; decompress: boolean; streams: boolean }
+  >
+>;
 
 /** The engines of one thread, and the choice among them. */
 export class EngineRegistry {
@@ -140,6 +166,26 @@ export class EngineRegistry {
   /** Whether some engine decompresses a deflate stream cut over many requests. */
   get streams(): boolean {
     return this.chooseForSession(OPCODE.decompress, ALGORITHM['deflate-raw'], true) !== undefined;
+  }
+
+  /** What there is for each compression format. */
+  get formats(): DeviceFormats {
+    const formats: DeviceFormats = {};
+    for (const name of COMPRESSION_ALGORITHMS) {
+      const packing = this.offers(OPCODE.compress, ALGORITHM[name]).flatMap(
+        ({ capability }) => capability.levels ?? [],
+      );
+      const decompress = this.supports('decompress', name);
+      if (packing.length === 0 && !decompress) continue;
+      const min = Math.min(...packing.map((levels) => levels.min));
+      const max = Math.max(...packing.map((levels) => levels.max));
+      formats[name] = {
+        ...(packing.length > 0 ? { levels: { min, max } } : {}),
+        decompress,
+        streams: this.chooseForSession(OPCODE.decompress, ALGORITHM[name], true) !== undefined,
+      };
+    }
+    return formats;
   }
 
   /** Frees what the engines hold. */

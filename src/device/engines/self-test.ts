@@ -3,6 +3,7 @@ import { ALGORITHM } from '../../abi/algorithms.js';
 import { OPCODE, STATUS } from '../../abi/queue.js';
 import { Mapping } from '../../sys/memory.js';
 import { type Engine, EngineRequest } from './engine.js';
+import { checksums, moves, packs } from './format-trials.js';
 
 /** One trial: an operation that the engine says it has, run on a small sample. */
 type Trial = (engine: Engine, memory: Mapping) => boolean;
@@ -63,4 +64,4 @@ const inflates: Trial = (engine, memory) => {
   return SAMPLE.equals(output(memory, made));
 };
 
-const TRIALS: readonly Trial[] = [deflates, inflates];
+const TRIALS: readonly Trial[] = [deflates, inflates, packs, checksums, moves];

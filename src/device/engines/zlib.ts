@@ -2,9 +2,10 @@ import { ALGORITHM, DEFLATE_ALGORITHMS } from '../../abi/algorithms.js';
 import { OPCODE, STATUS } from '../../abi/queue.js';
 import { viewMemory } from '../../sys/libc.js';
 import { allocateState, freeState, Mapping } from '../../sys/memory.js';
+import { type ChecksumPair, runChecksumPair } from './checksum-request.js';
 import type { Capability, Engine, EngineRequest, Outcome } from './engine.js';
 import { setPointer } from './native.js';
-import { bindZlib, WINDOW_BITS, Z, Z_STREAM, type ZlibFunctions } from './zlib-binding.js';
+import { bindZlib, bindZlibChecksums, WINDOW_BITS, Z, Z_STREAM, type ZlibFunctions } from './zlib-binding.js';
 
 /* Node's own zlib, called without Node: no thread pool, no context made per request. */
 
@@ -23,10 +24,19 @@ export function loadZlib(): Engine | undefined {
 
 const DECOMPRESS = { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, nsPerByte: 4 } as const;
 
+const CHECKSUM = {
+  operations: ['checksum'],
+  algorithms: ['crc32', 'adler32'],
+  rank: 20,
+  nsPerByte: 0.2,
+  fixedNs: 200,
+} as const;
+
 class ZlibEngine implements Engine {
   readonly name = 'zlib';
   readonly library = "node's own";
   readonly version: string;
+  readonly #checksums: ChecksumPair | undefined = bindZlibChecksums();
   readonly capabilities: readonly Capability[] = [
     {
       operations: ['compress'],
@@ -38,6 +48,7 @@ class ZlibEngine implements Engine {
     },
     { ...DECOMPRESS, rank: 30 },
     { ...DECOMPRESS, rank: 30, session: 'exclusive' },
+    ...(this.#checksums ? [CHECKSUM] : []),
   ];
   readonly #f: ZlibFunctions;
   /** One deflate context for each algorithm and level that was asked for, kept between requests. */
@@ -53,6 +64,7 @@ class ZlibEngine implements Engine {
 
   run(request: EngineRequest): Outcome {
     if (request.operation === OPCODE.compress) return this.#compress(request);
+    if (request.operation === OPCODE.checksum) return runChecksumPair(request, this.#checksums!);
     return request.context === 0
       ? this.#decompress(request)
       : this.#decompressStream(request.context, request);
