@@ -5,6 +5,9 @@ const mmap = bind<
   (a: number, n: number, prot: number, flags: number, fd: number, off: number) => number | bigint
 >('uint64_t mmap(uint64_t addr, uint64_t length, int prot, int flags, int fd, int64_t offset)');
 const munmap = bind<(a: number, n: number) => number>('int munmap(uint64_t addr, uint64_t length)');
+const madvise = bind<(a: number, n: number, advice: number) => number>(
+  'int madvise(uint64_t addr, uint64_t length, int advice)',
+);
 const memmoveFrom = bind<(d: ArrayBufferView, s: number, n: number) => number>(
   'uint64_t memmove(void *dest, uint64_t src, uint64_t n)',
 );
@@ -16,6 +19,7 @@ const MAP_SHARED = 0x01;
 const MAP_PRIVATE = 0x02;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
+const MADV_DONTFORK = 10;
 
 const memmove = bind<(d: number, s: number, n: number) => number>(
   'uint64_t memmove(uint64_t dest, uint64_t src, uint64_t n)',
@@ -49,6 +53,9 @@ export function addressOf(view: ArrayBufferView): number {
 /**
  * Memory mapped into this process and owned by this object. `bytes` and `words` are the views that may be used;
  * `unmap` empties them, so that a late access reads `undefined` and never touches memory that is gone.
+ *
+ * A forked child does not have it: two processes that ring one doorbell, or take completions from one ring, would each
+ * lose what the other takes, and the device knows only one.
  */
 export class Mapping {
   readonly length: number;
@@ -92,6 +99,11 @@ export class Mapping {
         });
       }
       throw systemError('mmap');
+    }
+    if (madvise(address, length, MADV_DONTFORK) !== 0) {
+      const error = systemError('madvise');
+      munmap(address, length);
+      throw error;
     }
     return new Mapping(address, length);
   }
