@@ -1,5 +1,6 @@
 import { CQE_FLAG, LIMITS, SQE_FLAG, STATUS } from '../abi/queue.js';
 import type { Operation } from '../algorithms/operation.js';
+import { addChecksum, type Checksums, loadChecksums } from '../device/engines/checksum.js';
 import { ENGINE_ID, EngineRequest } from '../device/engines/engine.js';
 import { EngineRegistry, nanosecondsOf, type Offer } from '../device/engines/registry.js';
 import { unitsOf } from '../device/units.js';
@@ -15,6 +16,7 @@ export class CallerEngines {
   readonly #disabled: readonly string[];
   readonly #request = new EngineRequest();
   readonly #outputs = new OutputPool();
+  #checksums: Checksums | undefined;
   #aux: Mapping | undefined;
   #registry: EngineRegistry | undefined;
 
@@ -82,6 +84,7 @@ export class CallerEngines {
     const timed = (operation.flags & SQE_FLAG.timed) !== 0 ? performance.now() : 0;
     let status: number = STATUS.badSession;
     if (!key || key.lend(request, engine)) status = engine.run(request);
+    if (status === STATUS.ok && operation.flags !== 0) this.#addChecksum(operation.flags);
     operation.nanoseconds = timed === 0 ? 0 : (performance.now() - timed) * 1e6;
     operation.status = status;
     operation.engine = ENGINE_ID[engine.name];
@@ -95,6 +98,11 @@ export class CallerEngines {
     if (status === STATUS.ok && capacity > 0 && operation.outputAddress === 0) {
       operation.data = this.#outputs.keep(request.produced);
     }
+  }
+
+  #addChecksum(flags: number): void {
+    this.#checksums ??= loadChecksums(this.registry.names);
+    addChecksum(this.#checksums, this.#request, flags);
   }
 
   #setAux(aux: Uint8Array): void {

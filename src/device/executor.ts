@@ -3,7 +3,7 @@ import { CQE_FLAG, LIMITS, OPCODE, SQE, SQE_FLAG, SQE_FLAGS_DEFINED, STATUS } fr
 import { copyMemory, Mapping } from '../sys/memory.js';
 import { translate } from './address-space.js';
 import { Chain } from './chain.js';
-import { type Checksums, loadChecksums } from './engines/checksum.js';
+import { addChecksum, type Checksums, loadChecksums } from './engines/checksum.js';
 import { ENGINE_ID, EngineRequest, type Outcome } from './engines/engine.js';
 import { type EngineRegistry, nanosecondsOf, type Offer } from './engines/registry.js';
 import { corrupt, type Fault, injectFault, VERDICT } from './inject.js';
@@ -267,8 +267,7 @@ export class Executor {
     const bytes = Math.max(request.consumed, request.produced);
     const units = unitsOf(request.operation, request.algorithm, undefined, 0, request);
     this.#workNs += nanosecondsOf(capability, request.level, bytes, units);
-    if (status === STATUS.ok && (flags & CHECKSUMS) !== 0) this.#checksum(flags);
-    if (status === STATUS.ok && (flags & SQE_FLAG.crc32c) !== 0) this.#checksumMoved();
+    if (status === STATUS.ok) addChecksum(this.#checksums, request, flags);
     return status === STATUS.corrupt && engine.name === 'libdeflate' ? this.#diagnose() : status;
   }
 
@@ -283,24 +282,6 @@ export class Executor {
   /** Whether a client reaches its own memory only, as one of another process does. */
   #isMapped(space: number): boolean {
     return this.#state.words[this.#state.space(space) + SPACE.mode] === SPACE_MODE.mapped;
-  }
-
-  /** The checksum of what was compressed, or came out. */
-  #checksum(flags: number): void {
-    const request = this.#request;
-    const packs = request.operation === OPCODE.compress;
-    const address = packs ? request.source : request.destination;
-    const length = packs ? request.sourceLength : request.produced;
-    const checksums = this.#checksums;
-    request.result =
-      (flags & SQE_FLAG.crc32) !== 0 ? checksums.crc32(address, length) : checksums.adler32(address, length);
-  }
-
-  /** The CRC-32C of what was moved, where it lies now: of two destinations, in the one written last. */
-  #checksumMoved(): void {
-    const request = this.#request;
-    const moved = request.operation === OPCODE.dualCopy ? request.aux : request.destination;
-    request.result = this.#checksums.crc32c(moved, request.produced);
   }
 
   /** libdeflate calls all bad input corrupt; another engine can tell input that ends early. */

@@ -1,9 +1,12 @@
+import { OPCODE, SQE_FLAG } from '../../abi/queue.js';
 import { ADLER_START, type ChecksumPair } from './checksum-request.js';
-import type { EngineName } from './engine.js';
+import type { EngineName, EngineRequest } from './engine.js';
 import { bindIsalCrc32c } from './isal-checksum.js';
 import { bindAll } from './native.js';
 import { type Checksum32, softwareAdler32, softwareCrc32, softwareCrc32c } from './software-checksum.js';
 import { bindZlibChecksums } from './zlib-binding.js';
+
+const ANY = SQE_FLAG.crc32 | SQE_FLAG.adler32 | SQE_FLAG.crc32c;
 
 /** Checksums of bytes in memory, as unsigned 32-bit Numbers. */
 export interface Checksums {
@@ -26,6 +29,17 @@ export function loadChecksums(engines: ReadonlySet<EngineName>): Checksums {
     adler32: (source, length) => (length === 0 ? ADLER_START : adler32(ADLER_START, source, length)),
     crc32c: (source, length) => (length === 0 ? 0 : crc32c(0, source, length)),
   };
+}
+
+/** Puts into a request that has succeeded the checksum that its flags ask for: of uncompressed bytes, or of what moved. */
+export function addChecksum(checksums: Checksums, request: EngineRequest, flags: number): void {
+  if ((flags & ANY) === 0) return;
+  const packs = request.operation === OPCODE.compress;
+  const address = packs ? request.source : request.destination;
+  const length = packs ? request.sourceLength : request.produced;
+  if ((flags & SQE_FLAG.crc32) !== 0) request.result = checksums.crc32(address, length);
+  else if ((flags & SQE_FLAG.adler32) !== 0) request.result = checksums.adler32(address, length);
+  else request.result = checksums.crc32c(address, length);
 }
 
 export function bindLibdeflateChecksums(): ChecksumPair | undefined {
