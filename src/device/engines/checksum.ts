@@ -35,7 +35,9 @@ export function loadChecksums(engines: ReadonlySet<EngineName>): Checksums {
 export function addChecksum(checksums: Checksums, request: EngineRequest, flags: number): void {
   if ((flags & ANY) === 0) return;
   const packs = request.operation === OPCODE.compress;
-  const address = packs ? request.source : request.destination;
+  // Of two destinations, in the one written last.
+  const output = request.operation === OPCODE.dualCopy ? request.aux : request.destination;
+  const address = packs ? request.source : output;
   const length = packs ? request.sourceLength : request.produced;
   if ((flags & SQE_FLAG.crc32) !== 0) request.result = checksums.crc32(address, length);
   else if ((flags & SQE_FLAG.adler32) !== 0) request.result = checksums.adler32(address, length);
