@@ -19,7 +19,7 @@ export interface OpenOptions {
   disableEngines?: string[];
   /** Requests in flight on the accelerator's own queue: a power of two, by default 256. */
   queueDepth?: number;
-  /** Memory for buffers in flight, a power of two; by default 64 MiB. Pages take up room once used. */
+  /** Memory for buffers in flight, a power of two; by default 32 MiB. Pages take up room once used. */
   memoryBytes?: number;
   /** How long an idle engine polls before it sleeps; by default WARPDRIVE_SPIN_US, else 100. Embedded only. */
   spinMicroseconds?: number;

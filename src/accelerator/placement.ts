@@ -18,8 +18,8 @@ const FULL_FACTOR = 20;
 /** A request that takes longer than this goes to a queue of its own. */
 const LONG_NS = 2e6;
 /** Empty requests by which the queue is measured: so many rounds of so many. */
-const ROUNDS = 4;
-const ROUND_LENGTH = 16;
+const ROUNDS = 3;
+const ROUND_LENGTH = 8;
 
 /**
  * Decides whether a request goes through the queue or runs in the calling thread: the queue costs that thread something,

@@ -7,7 +7,8 @@ import type { OpenOptions } from './open.js';
 import type { InlineBytes } from './placement.js';
 
 const DEFAULT_DEPTH = 256;
-const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+/** With more, the first open of a process has the whole heap collected: views of memory count as JavaScript's. */
+const DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024;
 const MIN_MEMORY_BYTES = 4 * 1024 * 1024;
 const MAX_MEMORY_BYTES = 1024 * 1024 * 1024;
 const DEFAULT_SPIN_US = 100;

@@ -60,20 +60,13 @@ export function addressOf(view: ArrayBufferView): number {
 export class Mapping {
   readonly length: number;
   #address: number;
-  #bytes: Uint8Array;
-  #words: Int32Array;
+  /** Made when they are first wanted: each view counts as memory of JavaScript's, which has its collector run. */
+  #bytes: Uint8Array | undefined;
+  #words: Int32Array | undefined;
 
   private constructor(address: number, length: number) {
     this.#address = address;
     this.length = length;
-    try {
-      const buffer = viewMemory(address, length);
-      this.#bytes = new Uint8Array(buffer);
-      this.#words = new Int32Array(buffer, 0, Math.floor(length / 4));
-    } catch (error) {
-      munmap(address, length);
-      throw error;
-    }
     live++;
     liveBytes += length;
   }
@@ -113,12 +106,15 @@ export class Mapping {
     return this.#address;
   }
 
+  /** @throws PlatformError where Node was built to refuse external buffers */
   get bytes(): Uint8Array {
+    this.#bytes ??= new Uint8Array(viewMemory(this.#address, this.length));
     return this.#bytes;
   }
 
   /** The mapping as 32-bit words, on which Atomics work. */
   get words(): Int32Array {
+    this.#words ??= new Int32Array(this.bytes.buffer, 0, Math.floor(this.length / 4));
     return this.#words;
   }
 
