@@ -14,6 +14,7 @@ import {
   Submission,
 } from '../src/index.js';
 import { Mapping } from '../src/sys/memory.js';
+import { classRows } from './class-rows.js';
 import { type Budget, compare, type Outcome, type RowPlan, type Suite, throughput } from './measure.js';
 import { slices } from './text.js';
 
@@ -56,6 +57,7 @@ export const throughputSuite: Suite = {
       target: { of: 'ratio', atLeast: 0.9 },
       run: rawEngineShare,
     },
+    ...classRows,
   ],
 };
 
