@@ -1,6 +1,7 @@
 import { Account } from '../device/account.js';
 import { Ledger } from '../device/ledger.js';
 import { closeFd } from '../sys/fd.js';
+import { dieWithParent } from '../sys/process.js';
 import { receiveBytes } from '../sys/socket.js';
 import type { BrokerClient } from './client.js';
 import { type FromHost, HOST_FD, type HostServe, type HostStart, type ToHost } from './host-messages.js';
@@ -20,7 +21,9 @@ let client: BrokerClient | undefined;
 
 // The broker decides when this process ends: a terminal, or a service manager, signals all of them.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-// Nothing outlives the broker. What this process has is the kernel's to free, whatever its threads are doing.
+// Nothing outlives the broker. What this process has is the kernel's to free, whatever its threads are doing. A broker
+// that ended before the first line was read is noticed by the second.
+dieWithParent();
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 process.once('exit', () => hosted?.abandon());
 

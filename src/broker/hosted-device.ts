@@ -1,4 +1,4 @@
-import { DEVICE_STATE, STATUS_PAGE } from '../abi/queue.js';
+import { DEVICE_STATE, LIMITS, STATUS_PAGE } from '../abi/queue.js';
 import { Device } from '../device/device.js';
 import type { Ledger } from '../device/ledger.js';
 import { Lifeline } from '../device/lifeline.js';
@@ -58,7 +58,7 @@ export class HostedDevice implements Host {
       ledger,
       shared: {
         maxClients,
-        maxQueues: MAX_QUEUES,
+        maxQueues: Math.min(MAX_QUEUES, maxClients * LIMITS.maxQueues),
         maxSessions: MAX_SESSIONS,
         coolMs: COOL_MS,
         onThreadDeath: events.onThreadDeath,

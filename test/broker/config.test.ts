@@ -56,6 +56,7 @@ const MISTAKES: [what: string, config: unknown, message: RegExp][] = [
     { shares: { 0: { lowLatency: 'yes' } } },
     /shares\.0\.lowLatency must be true or false/,
   ],
+  ['a number for a truth', { isolate: 1 }, /isolate must be true or false/],
 ];
 
 describe('warpdrive serve --check', () => {
@@ -67,6 +68,8 @@ describe('warpdrive serve --check', () => {
     assert.equal(done.code, 0, done.stderr);
     const effective = JSON.parse(done.stdout.toString());
     assert.equal(effective.engines, 2);
+    assert.equal(effective.isolate, false);
+    assert.equal(JSON.parse(check('{}', ['--isolate']).stdout.toString()).isolate, true);
     assert.equal(effective.mode, '0600');
     assert.equal(effective.limits.client.mappedBytes, 2 * 2 ** 30);
     assert.equal(effective.limits.client.queues, 64);
