@@ -55,6 +55,12 @@ const TOOLS = [
     present: () => existsSync('/usr/include/isa-l/igzip_lib.h'),
     gain: "ISA-L's header",
   },
+  {
+    package: 'systemd',
+    present: () => hasProgram('systemd-socket-activate'),
+    gain: 'systemd-socket-activate, to try socket activation',
+  },
+  { package: 'util-linux', present: () => hasProgram('setpriv'), gain: 'setpriv, to drop capabilities' },
   { package: 'zlib1g-dev', present: () => existsSync('/usr/include/zlib.h'), gain: "zlib's header" },
 ];
 
