@@ -1,6 +1,6 @@
 /** WarpDrive: user-space accelerator queues for Node.js. */
 
-export { ALGORITHM, type DeflateAlgorithm } from './abi/algorithms.js';
+export { ALGORITHM, type CompressionAlgorithm, type DeflateAlgorithm } from './abi/algorithms.js';
 export { CQE_FLAG, OPCODE, SQE_FLAG, STATUS } from './abi/queue.js';
 export { Accelerator } from './accelerator/accelerator.js';
 export type { InfoOption, WithInfo } from './accelerator/compression-calls.js';

@@ -200,3 +200,24 @@ export const MAX_LEVEL = 12;
 export const MAX_ANY_LEVEL = 22;
 /** What node:zlib and gzip take when nothing is said. */
 export const DEFAULT_LEVEL = 6;
+/**
+ * By format, when nothing is said: what each one's own program takes. Only Brotli's takes its highest, 11, at which a
+ * megabyte takes seconds; 6 costs about what gzip's 6 does.
+ */
+export const DEFAULT_LEVELS: Readonly<Record<CompressionAlgorithm, number>> = {
+  'deflate-raw': DEFAULT_LEVEL,
+  deflate: DEFAULT_LEVEL,
+  gzip: DEFAULT_LEVEL,
+  zstd: 3,
+  lz4: 1,
+  'lz4-block': 1,
+  br: 6,
+};
+
+/**
+ * Whether an input is cut into parts that are compressed by themselves: the deflate family has blocks for that, and
+ * frames of zstd and lz4 that follow each other are one stream.
+ */
+export function isCuttable(algorithm: CompressionAlgorithm): boolean {
+  return isDeflate(algorithm) || algorithm === 'zstd' || algorithm === 'lz4';
+}

@@ -4,6 +4,7 @@ import {
   compressOperation,
   decompressOperation,
   deservesStream,
+  isOneRequest,
   isPlainSuccess,
   isWholeInput,
   type Steps,
@@ -16,6 +17,7 @@ import {
   type CompressParameters,
   compressParameters,
   type DecompressParameters,
+  formatOf,
   type RequestOptions,
   toBytes,
 } from '../algorithms/options.js';
@@ -88,7 +90,7 @@ export class CompressionCalls {
 
   /** Checks compression options against what the device offers. */
   parameters(options: CompressOptions): CompressParameters {
-    return compressParameters(options, this.#device.description.maxLevel);
+    return compressParameters(options, this.#device.description);
   }
 
   /**
@@ -106,7 +108,7 @@ export class CompressionCalls {
       checkLimits(options);
       const input = toBytes(source);
       const plain = !options.info && !options.signal && options.deadlineMs === undefined;
-      if (plain && isWholeInput(input))
+      if (plain && isOneRequest(input, parameters))
         return this.#compressPlain(compressOperation(input, parameters), batched);
       return this.#compressJob(input, parameters, options, batched);
     } catch (error) {
@@ -140,7 +142,7 @@ export class CompressionCalls {
     batched: boolean,
   ): Promise<Buffer | WithInfo> {
     const job = this.job(options.info === true);
-    const data = isWholeInput(input)
+    const data = isOneRequest(input, parameters)
       ? await this.#single(job, compressOperation(input, parameters), options, batched, ALWAYS)
       : await this.#counted(() => this.#steps(job, compressLarge(job, input, parameters), options));
     return options.info ? { data: data!, info: job.info } : data!;
@@ -151,7 +153,7 @@ export class CompressionCalls {
     const input = toBytes(source);
     const job = this.job(info, this.#syncAddress);
     let data: Buffer;
-    if (isWholeInput(input)) {
+    if (isOneRequest(input, parameters)) {
       const operation = compressOperation(input, parameters);
       this.#runSync(job, operation);
       job.check(operation);
@@ -236,7 +238,7 @@ export class CompressionCalls {
     length: number,
     parameters: DecompressParameters,
   ): Steps<Buffer> {
-    return this.#device.description.streams
+    return formatOf(this.#device.description, parameters.algorithm)?.streams
       ? decompressAny(job, input, length, parameters)
       : decompressGrowing(
           job,

@@ -1,6 +1,7 @@
-import { ALGORITHM } from '../abi/algorithms.js';
-import { OPCODE, SQE_FLAG, STATUS } from '../abi/queue.js';
-import { type GzipHeader, gzipSizeHint, StreamTrailer, streamHeader } from './framing.js';
+import { ALGORITHM, type CompressionAlgorithm, isCuttable, isDeflate } from '../abi/algorithms.js';
+import { LIMITS, OPCODE, SQE_FLAG, STATUS } from '../abi/queue.js';
+import { wholeError } from './data-errors.js';
+import { type GzipHeader, StreamTrailer, sizeHint, streamHeader } from './framing.js';
 import { Operation } from './operation.js';
 import { type CompressParameters, type DecompressParameters, partOf } from './options.js';
 import type { Runner } from './runner.js';
@@ -9,8 +10,8 @@ import type { Runner } from './runner.js';
 export const PIECE_BYTES = 512 * 1024;
 /** The most output that is tried in one request. */
 export const WHOLE_OUTPUT_BYTES = 1024 * 1024;
-/** Room beyond the input for the worst case: stored blocks, headers, a sync marker. */
-const bound = (length: number): number => length + (length >>> 3) + 256;
+/** The largest input of a format that cannot be cut: with its worst case it fills the largest request. */
+export const WHOLE_INPUT_BYTES = LIMITS.maxTransfer - LIMITS.maxTransfer / 64;
 /** Deflate cannot expand further than this (RFC 1951: 258 bytes from 2 bits). */
 const MAX_EXPANSION = 1032;
 
@@ -18,6 +19,14 @@ const MAX_EXPANSION = 1032;
 const CHECKSUM_FLAG = { gzip: SQE_FLAG.crc32, deflate: SQE_FLAG.adler32, 'deflate-raw': 0 } as const;
 
 const EMPTY = Buffer.alloc(0);
+
+/**
+ * Room for the worst case, which is input that does not compress: for the deflate family stored blocks, headers and a
+ * sync marker; for the others what their documentation says, rounded up.
+ */
+export function compressBound(algorithm: CompressionAlgorithm, length: number): number {
+  return isDeflate(algorithm) ? length + (length >>> 3) + 256 : length + (length >>> 7) + 1024;
+}
 
 /** Requests that are run in turn: a generator yields what it waits for. */
 export type Steps<T> = Generator<Operation, T, void>;
@@ -28,7 +37,7 @@ export function compressOperation(input: Uint8Array, parameters: CompressParamet
   operation.operation = OPCODE.compress;
   operation.algorithm = ALGORITHM[parameters.algorithm];
   operation.level = parameters.level;
-  operation.capacity = bound(input.byteLength);
+  operation.capacity = compressBound(parameters.algorithm, input.byteLength);
   return operation;
 }
 
@@ -43,16 +52,27 @@ export function decompressOperation(input: Uint8Array, parameters: DecompressPar
 
 function guessOutput(input: Uint8Array, parameters: DecompressParameters): number {
   const length = input.byteLength;
-  const hint = parameters.algorithm === 'gzip' ? gzipSizeHint(input) : 0;
-  const believable = hint > 0 && hint <= length * MAX_EXPANSION;
+  const { algorithm } = parameters;
+  const hint = sizeHint(algorithm, input);
+  const believable = hint > 0 && (algorithm !== 'gzip' || hint <= length * MAX_EXPANSION);
   // A guess that is one byte over the caller's limit tells a result of that size from a larger one.
   const guess = believable ? hint : Math.max(4096, length * 4);
   return Math.max(1, Math.min(guess, WHOLE_OUTPUT_BYTES, parameters.maxOutputLength + 1));
 }
 
-/** Whether an input is decompressed in one request. */
+/** Whether an input is worth a try in one request. */
 export function isWholeInput(input: Uint8Array): boolean {
   return input.byteLength <= PIECE_BYTES;
+}
+
+/**
+ * Whether an input is compressed in one request.
+ * @throws UnsupportedError for one that must be, and is too large
+ */
+export function isOneRequest(input: Uint8Array, { algorithm }: CompressParameters): boolean {
+  if (isCuttable(algorithm)) return input.byteLength <= PIECE_BYTES;
+  if (input.byteLength > WHOLE_INPUT_BYTES) throw wholeError(algorithm, WHOLE_INPUT_BYTES);
+  return true;
 }
 
 /** Compresses an input of any size, in pieces that are worked on at the same time. One standard stream results. */
@@ -85,15 +105,19 @@ export function* compressLarge(
   return Buffer.concat(parts);
 }
 
-/** Sends one piece; it ends the stream if it is the last. */
+/** Sends one piece: a frame of its own, or blocks that end the stream if they are the last. */
 export function startPiece(
   runner: Runner,
   piece: Uint8Array,
   parameters: CompressParameters,
   last: boolean,
 ): Operation {
-  const operation = compressOperation(piece, { algorithm: 'deflate-raw', level: parameters.level });
-  operation.flags = (last ? 0 : SQE_FLAG.piece) | CHECKSUM_FLAG[parameters.algorithm];
+  const { algorithm, level } = parameters;
+  const operation = compressOperation(
+    piece,
+    isDeflate(algorithm) ? { algorithm: 'deflate-raw', level } : parameters,
+  );
+  if (isDeflate(algorithm)) operation.flags = (last ? 0 : SQE_FLAG.piece) | CHECKSUM_FLAG[algorithm];
   runner.start(operation);
   return operation;
 }
@@ -121,7 +145,8 @@ export async function* compressChunks(
     const head = streamHeader(parameters.algorithm, parameters.level, header);
     if (head.length > 0) yield head;
     let held: Uint8Array = EMPTY;
-    for await (const piece of regroup(source)) {
+    const pieces = isCuttable(parameters.algorithm) ? regroup(source) : whole(source, parameters.algorithm);
+    for await (const piece of pieces) {
       if (held.byteLength > 0) {
         started.push(startPiece(runner, held, parameters, false));
         while (started.length >= runner.window || started[0]?.state === 'done') {
@@ -141,6 +166,22 @@ export async function* compressChunks(
   } finally {
     for (const operation of started) runner.drop(operation);
   }
+}
+
+/** All that comes, as one piece. */
+async function* whole(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  algorithm: CompressionAlgorithm,
+): AsyncGenerator<Uint8Array, void, void> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of source) {
+    length += chunk.byteLength;
+    if (length > WHOLE_INPUT_BYTES) throw wholeError(algorithm, WHOLE_INPUT_BYTES);
+    // Kept for long: the caller may use its buffer again.
+    parts.push(Buffer.from(chunk));
+  }
+  if (length > 0) yield Buffer.concat(parts);
 }
 
 /** Whole pieces from chunks of any size; the last may be shorter. */

@@ -1,3 +1,4 @@
+import { type CompressionAlgorithm, isDeflate } from '../abi/algorithms.js';
 import { STATUS } from '../abi/queue.js';
 import {
   CorruptDataError,
@@ -21,9 +22,22 @@ export function limitError(parameters: DecompressParameters): OutputLimitError {
 }
 
 /** Without an engine for streams, one request must do. */
-export function sizeError(maxTransfer: number): UnsupportedError {
-  return new UnsupportedError(`no engine here decompresses more than ${maxTransfer} bytes`, {
-    hint: 'turn an engine on that decompresses streams: zlib or isa-l',
+export function sizeError(maxTransfer: number, algorithm: CompressionAlgorithm): UnsupportedError {
+  if (algorithm === 'lz4-block') {
+    return new UnsupportedError(`no engine here decompresses a block of more than ${maxTransfer} bytes`, {
+      hint: 'use lz4, whose frames have no such limit',
+    });
+  }
+  const engines = isDeflate(algorithm) ? 'zlib or isa-l' : algorithm === 'br' ? 'brotli' : algorithm;
+  return new UnsupportedError(`no engine here decompresses more than ${maxTransfer} bytes of ${algorithm}`, {
+    hint: `turn an engine on that decompresses streams: ${engines}`,
+  });
+}
+
+/** A format that cannot be cut must fit one request. */
+export function wholeError(algorithm: CompressionAlgorithm, max: number): UnsupportedError {
+  return new UnsupportedError(`${algorithm} compresses at most ${max} bytes at once, and this is more`, {
+    hint: 'zstd, lz4 and gzip have no such limit',
   });
 }
 

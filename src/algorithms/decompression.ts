@@ -2,7 +2,7 @@ import { ALGORITHM } from '../abi/algorithms.js';
 import { CQE_FLAG, OPCODE, STATUS } from '../abi/queue.js';
 import { decompressOperation, type Steps, WHOLE_OUTPUT_BYTES } from './compression.js';
 import { limitError, sizeError, trailingError, truncatedError } from './data-errors.js';
-import { isGzipMagic } from './framing.js';
+import { startsPart } from './framing.js';
 import { Operation } from './operation.js';
 import { type DecompressParameters, partOf } from './options.js';
 import type { Runner } from './runner.js';
@@ -91,21 +91,20 @@ export class StreamDecompressor {
     }
   }
 
-  /** Whether what follows belongs to the stream: its beginning, or another gzip member. */
+  /** Whether what follows belongs to the stream: its beginning, or another member or frame. */
   #startsMember(input: Uint8Array, at: number): boolean {
     if (this.#members === 0) {
       this.#between = false;
       return true;
     }
-    if (this.#parameters.algorithm === 'gzip') {
-      if (input.byteLength - at === 1 && input[at] === 0x1f) {
-        this.#held = Buffer.from(input.subarray(at));
-        return false;
-      }
-      if (isGzipMagic(input, at)) {
-        this.#between = false;
-        return true;
-      }
+    const starts = startsPart(this.#parameters.algorithm, input, at);
+    if (starts === 'perhaps') {
+      this.#held = Buffer.from(input.subarray(at));
+      return false;
+    }
+    if (starts === 'yes') {
+      this.#between = false;
+      return true;
     }
     this.#trailingAt = this.#read;
     if (!this.#parameters.ignoreTrailing) throw trailingError(this.#read);
@@ -194,7 +193,7 @@ export function* decompressGrowing(
   parameters: DecompressParameters,
   maxTransfer: number,
 ): Steps<Buffer> {
-  if (length > maxTransfer) throw sizeError(maxTransfer);
+  if (length > maxTransfer) throw sizeError(maxTransfer, parameters.algorithm);
   const parts: Buffer[] = [];
   let written = 0;
   let at = 0;
@@ -211,7 +210,7 @@ export function* decompressGrowing(
           capacity = Math.min(maxTransfer, capacity * 4);
           continue;
         }
-        throw sizeError(maxTransfer);
+        throw sizeError(maxTransfer, parameters.algorithm);
       }
       runner.check(operation);
       written += operation.produced;
@@ -221,7 +220,7 @@ export function* decompressGrowing(
     } finally {
       runner.drop(operation);
     }
-    if (at < length && !(parameters.algorithm === 'gzip' && isGzipMagic(input, at))) {
+    if (at < length && startsPart(parameters.algorithm, input, at) !== 'yes') {
       if (!parameters.ignoreTrailing) throw trailingError(at);
       break;
     }

@@ -1,12 +1,13 @@
 import { kMaxLength } from 'node:buffer';
 import { inspect } from 'node:util';
 import {
-  ALGORITHM,
-  DEFAULT_LEVEL,
-  DEFLATE_ALGORITHMS,
-  type DeflateAlgorithm,
+  COMPRESSION_ALGORITHMS,
+  type CompressionAlgorithm,
+  DEFAULT_LEVELS,
+  isDeflate,
   MIN_LEVEL,
 } from '../abi/algorithms.js';
+import type { DeviceDescription, FormatDescription } from '../device/device.js';
 import { ArgumentError, DetachedError, UnsupportedError } from '../errors.js';
 
 /** What a caller may hand over: any view, or a buffer as a whole. */
@@ -21,14 +22,20 @@ export interface RequestOptions {
 }
 
 export interface CompressOptions {
-  /** `gzip`, `deflate` (zlib's format) or `deflate-raw`; by default `gzip`. `zlib` is another name for `deflate`. */
-  algorithm?: DeflateAlgorithm | 'zlib';
-  /** 0 (stored) to 9, as in zlib; to 12 where libdeflate is there. By default 6. */
+  /**
+   * `gzip`, `deflate` (zlib's format; `zlib` is another name for it), `deflate-raw`, `zstd`, `lz4` (frames), `lz4-block`
+   * (a raw block) or `br` (Brotli); by default `gzip`.
+   */
+  algorithm?: CompressionAlgorithm | 'zlib';
+  /**
+   * Of the deflate family 0 (stored) to 9, as in zlib, to 12 where libdeflate is there, by default 6; of `zstd` 1 to 19
+   * (3); of `lz4` and `lz4-block` 1 to 12 where liblz4 is there, else 1 (1); of `br` 0 to 11 (6).
+   */
   level?: number;
 }
 
 export interface DecompressOptions {
-  algorithm?: DeflateAlgorithm | 'zlib';
+  algorithm?: CompressionAlgorithm | 'zlib';
   /** The most bytes the result may have: a guard against bombs. By default the largest Buffer there can be. */
   maxOutputLength?: number;
   /** Whether bytes after the end of the stream are an error (the default) or left alone. */
@@ -36,12 +43,12 @@ export interface DecompressOptions {
 }
 
 export interface CompressParameters {
-  algorithm: DeflateAlgorithm;
+  algorithm: CompressionAlgorithm;
   level: number;
 }
 
 export interface DecompressParameters {
-  algorithm: DeflateAlgorithm;
+  algorithm: CompressionAlgorithm;
   maxOutputLength: number;
   ignoreTrailing: boolean;
 }
@@ -95,25 +102,51 @@ export function checkObject(options: unknown): void {
   }
 }
 
-function toAlgorithm(name: unknown): DeflateAlgorithm {
-  const algorithm = name === undefined ? 'gzip' : name === 'zlib' ? 'deflate' : name;
-  if (typeof algorithm === 'string' && Object.hasOwn(ALGORITHM, algorithm))
-    return algorithm as DeflateAlgorithm;
+function toAlgorithm(name: unknown): CompressionAlgorithm {
+  const wanted = name === undefined ? 'gzip' : name === 'zlib' ? 'deflate' : name;
+  const algorithm = COMPRESSION_ALGORITHMS.find((each) => each === wanted);
+  if (algorithm) return algorithm;
   throw new UnsupportedError(`there is no compression algorithm ${inspect(name)}`, {
-    hint: `there are ${DEFLATE_ALGORITHMS.join(', ')}`,
+    hint: `there are ${COMPRESSION_ALGORITHMS.join(', ')}`,
   });
 }
 
+/** What a device can do with a compression format, or undefined. */
+export function formatOf(
+  description: DeviceDescription,
+  algorithm: CompressionAlgorithm,
+): FormatDescription | undefined {
+  const { formats, maxLevel, streams } = description;
+  if (formats) return formats[algorithm];
+  if (!isDeflate(algorithm)) return undefined;
+  return {
+    ...(maxLevel < 0 ? {} : { levels: { min: MIN_LEVEL, max: maxLevel } }),
+    decompress: true,
+    streams,
+  };
+}
+
 /** Checks compression options against what the device offers. */
-export function compressParameters(options: CompressOptions, maxLevel: number): CompressParameters {
+export function compressParameters(
+  options: CompressOptions,
+  description: DeviceDescription,
+): CompressParameters {
   checkObject(options);
-  const { level = DEFAULT_LEVEL } = options;
-  if (!Number.isInteger(level) || level < MIN_LEVEL || level > maxLevel) {
-    throw new UnsupportedError(`there is no compression level ${inspect(level)}`, {
-      hint: `there are ${MIN_LEVEL} to ${maxLevel} on this device`,
+  const algorithm = toAlgorithm(options.algorithm);
+  const { level = DEFAULT_LEVELS[algorithm] } = options;
+  const levels = formatOf(description, algorithm)?.levels;
+  if (!levels) {
+    const offered = COMPRESSION_ALGORITHMS.filter((each) => formatOf(description, each)?.levels);
+    throw new UnsupportedError(`no engine here compresses ${algorithm}`, {
+      hint: offered.length > 0 ? `there are ${offered.join(', ')}` : 'every engine is turned off',
     });
   }
-  return { algorithm: toAlgorithm(options.algorithm), level };
+  if (!Number.isInteger(level) || level < levels.min || level > levels.max) {
+    throw new UnsupportedError(`there is no compression level ${inspect(level)}`, {
+      hint: `there are ${levels.min} to ${levels.max} of ${algorithm} on this device`,
+    });
+  }
+  return { algorithm, level };
 }
 
 export function decompressParameters(options: DecompressOptions): DecompressParameters {
