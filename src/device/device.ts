@@ -184,6 +184,11 @@ export class Device {
     return this.#supervisor.threads;
   }
 
+  /** Where engine threads find the key material of sessions. */
+  get keysAddress(): number {
+    return this.#keys.address;
+  }
+
   /** Whether each client has a wake descriptor of its own. */
   get isShared(): boolean {
     return this.#shared !== undefined;

@@ -68,7 +68,7 @@ describe('a ring', () => {
   test('that comes while another thread cools its queue is served', async (t) => {
     const { device, queue, page } = await stage(t);
     const { state, status, statusFd, wakeFd, sleepSet } = device;
-    const executor = new Executor(state, 0, new EngineRegistry([]), []);
+    const executor = new Executor(state, 0, new EngineRegistry([]), device.keysAddress, []);
     const signaller = new Signaller(statusFd);
     const loop = new EngineLoop({
       state,
@@ -139,6 +139,8 @@ describe('a ring', () => {
         spinMicroseconds: 20_000,
         idleMs: 3_600_000,
         lifeline: lifeline.buffer,
+        keysAddress: device.keysAddress,
+        ledger: undefined,
       };
       const engine = new Worker(new URL('../../src/device/engine-worker.js', import.meta.url), {
         workerData,
