@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { alloc } from './alloc.js';
 import { broker } from './broker.js';
 import { cli } from './cli.js';
+import { crossover } from './crossover.js';
 import { idle } from './idle.js';
 import { latency } from './latency.js';
 import { FULL_BUDGET, QUICK_BUDGET, type RowPlan, runRow, type Suite } from './measure.js';
@@ -11,7 +12,18 @@ import { starvation } from './starvation.js';
 import { syscalls } from './syscalls.js';
 import { throughputSuite } from './throughput.js';
 
-const SUITES: Suite[] = [latency, throughputSuite, cli, syscalls, memory, starvation, idle, alloc, broker];
+const SUITES: Suite[] = [
+  latency,
+  throughputSuite,
+  cli,
+  syscalls,
+  memory,
+  starvation,
+  idle,
+  alloc,
+  broker,
+  crossover,
+];
 
 const USAGE = `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 suites: ${SUITES.map((suite) => suite.name).join(', ')}, all

@@ -117,7 +117,7 @@ options:
   bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 
 Measures this machine. Suites: latency, throughput, cli, syscalls, memory, starvation, idle,
-alloc, broker, all.
+alloc, broker, crossover, all.
 
 ${ENVIRONMENT}`,
   demo: `usage: warpdrive demo

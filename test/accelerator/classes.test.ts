@@ -101,6 +101,8 @@ for (const [place, options] of Object.entries(PLACES)) {
         using session = acc.cipherSession({ algorithm, key: secret });
         for (const size of SIZES) {
           if (algorithm.endsWith('-xts') && size < 16) continue;
+          // node:crypto gives no tag for an empty message.
+          if (algorithm.endsWith('-ccm') && size === 0) continue;
           const data = random(size);
           const expected = reference(algorithm, secret, nonce, data);
           const packed = await acc.encrypt(data, given);

@@ -21,6 +21,7 @@ import { loadLibdeflate } from './libdeflate.js';
 import { loadLz4 } from './lz4.js';
 import { loadMemory } from './memory.js';
 import { loadNode } from './node.js';
+import { loadOpenssl } from './openssl.js';
 import { passesSelfTest } from './self-test.js';
 import { loadSoftware } from './software.js';
 import { loadXxhash } from './xxhash.js';
@@ -36,6 +37,7 @@ const LOADERS: Partial<Record<EngineName, () => Engine | undefined>> = {
   lz4: loadLz4,
   brotli: loadBrotli,
   xxhash: loadXxhash,
+  openssl: loadOpenssl,
   memory: loadMemory,
   software: loadSoftware,
 };
