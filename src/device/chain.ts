@@ -74,10 +74,8 @@ export class Chain {
     }
     try {
       const outcome = this.#runStages(count, last, space, destination, capacity);
-      if (outcome !== STATUS.ok) {
-        request.produced = 0;
-        return outcome;
-      }
+      request.produced = 0;
+      if (outcome !== STATUS.ok) return outcome;
       const produced = last < 0 ? 0 : request.sourceLength;
       if (produced + this.#noted > capacity) return STATUS.noSpace;
       if (this.#noted > 0) copyMemory(destination + produced, this.#notes.address, this.#noted);

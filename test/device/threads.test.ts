@@ -121,4 +121,38 @@ describe('engine threads', () => {
       for (let i = 0; i < 5; i++) order.push((await next(queue)).requestId);
       assert.deepEqual(order, [100, 101, 102, 103, 1]);
     }));
+
+  test('requests that take very long never have all threads', () =>
+    withDevice({ maxThreads: 1 }, async (device) => {
+      const slow = await device.queue(8);
+      const quick = await device.queue(8);
+      const memory = await device.memory(MEGABYTE);
+      const derive = (requestId: number) => ({
+        opcode: OPCODE.derive,
+        algorithm: ALGORITHM.scrypt,
+        source: memory.iova,
+        sourceLength: 8,
+        destination: memory.iova + 4096 * (requestId + 1),
+        capacity: 32,
+        // N, r, p: some tenths of a second each.
+        reserved: [0, 0, 0, 65_536, 8, 1],
+        requestId,
+      });
+      for (let i = 0; i < 3; i++) put(slow.pair, derive(i));
+      slow.publish();
+      await until(async () => (await device.register('threads')) === 2, 'a thread for what takes very long');
+      // While the first of them runs, and the others wait, short requests are answered.
+      const digest = {
+        opcode: OPCODE.digest,
+        algorithm: ALGORITHM.sha256,
+        source: memory.iova,
+        sourceLength: 64,
+        destination: memory.iova + 65_536,
+        capacity: 32,
+      };
+      assert.equal(statusName((await execute(quick, digest)).status), 'ok');
+      assert.equal(slow.ready, false);
+      for (let i = 0; i < 3; i++) assert.equal(statusName((await next(slow)).status), 'ok');
+      await until(async () => (await device.register('threads')) === 1, 'one thread again');
+    }));
 });
