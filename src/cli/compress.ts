@@ -1,13 +1,10 @@
 import { compressArguments } from './arguments.js';
-import { BrokenPipe } from './failure.js';
+import { BrokenPipe, EXIT_BROKEN_PIPE } from './failure.js';
 import { handleSignals, onSignal } from './interruption.js';
 import { Machinery, Unavailable } from './machinery.js';
 import { Progress } from './progress.js';
 import { Report } from './report.js';
 import { runTask } from './task.js';
-
-/** What a shell shows for a process that SIGPIPE has ended, which Node never receives. */
-const EXIT_BROKEN_PIPE = 141;
 
 /** The commands `compress` and `decompress`: files one after the other. Resolves with the exit code. */
 export async function runCompress(command: string, argv: string[]): Promise<number> {

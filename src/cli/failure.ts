@@ -3,6 +3,9 @@ import { getSystemErrorMap } from 'node:util';
 /** Exit codes, as gzip has them. */
 export const EXIT = { ok: 0, error: 1, warning: 2 } as const;
 
+/** What a shell shows for a process that SIGPIPE has ended, which Node never receives. */
+export const EXIT_BROKEN_PIPE = 141;
+
 /** Ends one file's work, or the command, with a message for the user. */
 export class Failure extends Error {
   /** EXIT.error, or EXIT.warning for a file that was left alone on purpose. */

@@ -12,6 +12,7 @@ export const OVERVIEW = `usage: warpdrive COMMAND [OPTIONS]
 commands:
   compress [FILES]     compress files, or standard input to standard output
   decompress [FILES]   decompress them
+  hash [FILES]         print digests, or check a list of them, as sha256sum does
   devices [--json]     list devices and their engines
   inspect unix:PATH    show what a vfio-user device is, whoever wrote it
   serve                share one accelerator between processes: the broker
@@ -67,6 +68,30 @@ options:
 ${FILE_OPTIONS}
 ${ENVIRONMENT}
 ${EXIT_CODES}`,
+  hash: `usage: warpdrive hash [OPTIONS] [FILES]
+
+Prints a line "HEX  NAME" for each FILE, as sha256sum does. Without FILES, or for "-", reads
+standard input. With -c the FILES are lists of such lines, or of those that --tag prints, and
+what they name is checked.
+
+options:
+  -a, --algorithm NAME sha256 (by default), sha1, sha224, sha384, sha512, sha512-224,
+                       sha512-256, sha3-224, sha3-256, sha3-384, sha3-512, blake2b512,
+                       blake2s256, sm3 or md5
+  -b, --binary         mark names with "*" (files are read the same way with -t, --text)
+      --tag            BSD-style lines: "SHA256 (NAME) = HEX"
+  -z, --zero           end lines with NUL, and escape no names
+  -c, --check          read lists from the FILES and check what they name
+      --ignore-missing with -c: pass over files that do not exist
+      --quiet          with -c: no line for what is right
+      --status         with -c: no lines at all; the exit code tells
+      --strict         with -c: a line that is improperly formatted is an error
+  -w, --warn           with -c: tell about each such line
+  -h, --help           this text
+
+${ENVIRONMENT}
+exit codes: 0 done, 1 error, or something differs
+`,
   devices: `usage: warpdrive devices [--json]
 
 Lists each device with its queues and engines, and why an engine is absent.

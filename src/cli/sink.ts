@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BrokenPipe, describe, errorCode, Failure } from './failure.js';
 import { whileBlocking } from './interruption.js';
 
+export const STDOUT_FD = 1;
+
 /** How long to leave a descriptor alone that another process has made non-blocking. */
 const AGAIN_MS = 2;
 

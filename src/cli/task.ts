@@ -12,9 +12,8 @@ import { withoutSuffix } from './names.js';
 import { alreadyExists, isSpecial, OutputFile } from './output.js';
 import type { Progress } from './progress.js';
 import type { Report } from './report.js';
-import { Sink } from './sink.js';
+import { Sink, STDOUT_FD } from './sink.js';
 
-export const STDOUT_FD = 1;
 const MAX_HEADER_TIME = 0xffffffff;
 
 /** What all files of one command share. */
