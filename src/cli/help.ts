@@ -12,6 +12,8 @@ export const OVERVIEW = `usage: warpdrive COMMAND [OPTIONS]
 commands:
   compress [FILES]     compress files, or standard input to standard output
   decompress [FILES]   decompress them
+  encrypt [FILES]      encrypt files, with a passphrase or a key
+  decrypt [FILES]      decrypt them
   hash [FILES]         print digests, or check a list of them, as sha256sum does
   devices [--json]     list devices and their engines
   inspect unix:PATH    show what a vfio-user device is, whoever wrote it
@@ -43,6 +45,20 @@ const FILE_OPTIONS = `  -c, --stdout         write to standard output, keep the 
 const EXIT_CODES =
   'exit codes: 0 done, 1 error, 2 warning (a file was skipped, or garbage follows its end)\n';
 
+const SEALED_OPTIONS = `      --key-file FILE  a key instead of a passphrase: 32 bytes, or 64 hexadecimal digits
+      --passphrase-file FILE  its first line, instead of asking at the terminal;
+                       WARPDRIVE_PASSPHRASE does, too
+  -c, --stdout         write to standard output, keep the files
+  -f, --force          overwrite, follow links, use terminals
+  -k, --keep           keep the input files
+  -o, --output FILE    write to FILE; "-" is standard output
+  -q, --quiet          no warnings, no progress
+  -v, --verbose        tell about each file
+  -h, --help           this text
+`;
+
+const SEALED_EXIT_CODES = 'exit codes: 0 done, 1 error, 2 warning (a file was skipped)\n';
+
 const HELP: Record<string, string> = {
   compress: `usage: warpdrive compress [OPTIONS] [FILES]
 
@@ -68,6 +84,37 @@ options:
 ${FILE_OPTIONS}
 ${ENVIRONMENT}
 ${EXIT_CODES}`,
+  encrypt: `usage: warpdrive encrypt [OPTIONS] [FILES]
+
+Encrypts each FILE to FILE.wdx and removes FILE. Without FILES, or for "-", encrypts standard
+input to standard output. Whoever alters, cuts or extends what it writes is found out when it
+is decrypted. The format: docs/encrypted-files.md.
+
+options:
+  -a, --algorithm NAME aes-256-gcm (by default) or chacha20-poly1305
+      --cost N         of a passphrase: scrypt with 2^N blocks, 10 to 20; by default 17, which
+                       takes 128 MiB and some tenths of a second for each file
+${SEALED_OPTIONS}
+${ENVIRONMENT}
+${SEALED_EXIT_CODES}`,
+  decrypt: `usage: warpdrive decrypt [OPTIONS] [FILES]
+
+Decrypts each FILE.wdx to FILE and removes FILE.wdx. Without FILES, or for "-", decrypts
+standard input to standard output.
+
+An output file appears only once all of it is known to be authentic. A regular file that goes
+to standard output is read twice: verified as a whole, then written. From a pipe to standard
+output, each 64 KiB are written once they are authentic, and only the exit code tells that
+nothing is missing: look at it before you use the output.
+
+A file may ask for at most 1 GiB of memory and some seconds to derive its key; one that asks
+for more is refused.
+
+options:
+  -t, --test           check encrypted files, write nothing
+${SEALED_OPTIONS}
+${ENVIRONMENT}
+${SEALED_EXIT_CODES}`,
   hash: `usage: warpdrive hash [OPTIONS] [FILES]
 
 Prints a line "HEX  NAME" for each FILE, as sha256sum does. Without FILES, or for "-", reads

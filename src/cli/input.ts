@@ -71,7 +71,7 @@ function checkKind(stats: BigIntStats, subject: string, rules: InputRules): void
   }
   if (stats.isFile() && stats.nlink > 1n && !rules.allowLinks) {
     const others = `${stats.nlink - 1n} other ${stats.nlink === 2n ? 'link' : 'links'}`;
-    throw new Failure(`has ${others} -- ignored (-f or -k compresses it)`, { subject, exitCode });
+    throw new Failure(`has ${others} -- ignored (-f or -k takes it)`, { subject, exitCode });
   }
 }
 

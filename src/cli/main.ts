@@ -10,6 +10,8 @@ type Command = (args: string[]) => Promise<number>;
 const COMMANDS: Record<string, Command> = {
   compress: async (args) => (await import('./compress.js')).runCompress('compress', args),
   decompress: async (args) => (await import('./compress.js')).runCompress('decompress', args),
+  encrypt: async (args) => (await import('./encrypt.js')).runEncrypt('encrypt', args),
+  decrypt: async (args) => (await import('./encrypt.js')).runEncrypt('decrypt', args),
   hash: async (args) => (await import('./hash.js')).runHash(args),
   devices: async (args) => (await import('./devices.js')).runDevices(args),
   inspect: async (args) => (await import('./inspect.js')).runInspect(args),

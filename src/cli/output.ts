@@ -5,6 +5,7 @@ import {
   constants,
   fchmodSync,
   fchownSync,
+  fstatSync,
   futimesSync,
   linkSync,
   openSync,
@@ -18,6 +19,7 @@ import { removeOnSignal, removeQuietly } from './interruption.js';
 import { Sink } from './sink.js';
 
 const PERMISSION_BITS = 0o777;
+const OWNER_BITS = 0o700;
 /** What link() says where the file system has no hard links. */
 const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
 
@@ -49,11 +51,14 @@ export class OutputFile {
     this.sink = new Sink(this.#fd, path);
   }
 
-  /** Gives the file its name, and what is known of its source: mode, times and, where permitted, owner. */
-  commit(like: BigIntStats | undefined): void {
+  /**
+   * Gives the file its name, and what is known of its source: mode, times and, where permitted, owner.
+   * @param confidential whether nobody may read it who could not read the source
+   */
+  commit(like: BigIntStats | undefined, { confidential = false } = {}): void {
     try {
-      if (like) this.#describeAs(like);
-      else fchmodSync(this.#fd, 0o666 & ~process.umask());
+      if (like) this.#describeAs(like, confidential);
+      else if (!confidential) fchmodSync(this.#fd, 0o666 & ~process.umask());
       this.#open = false;
       closeSync(this.#fd);
       if (this.#replace) renameSync(this.#temporary, this.#path);
@@ -66,13 +71,17 @@ export class OutputFile {
     this.#forget();
   }
 
-  #describeAs(like: BigIntStats): void {
+  #describeAs(like: BigIntStats, confidential: boolean): void {
     try {
       fchownSync(this.#fd, Number(like.uid), Number(like.gid));
     } catch {
       // Only root gives files away; gzip does not mind either.
     }
-    fchmodSync(this.#fd, Number(like.mode) & PERMISSION_BITS);
+    const { uid, gid } = fstatSync(this.#fd, { bigint: true });
+    // The source's group, and what it permits others, mean somebody else where owner or group are not the same.
+    const isSame = uid === like.uid && gid === like.gid;
+    const mask = confidential && !isSame ? OWNER_BITS : PERMISSION_BITS;
+    fchmodSync(this.#fd, Number(like.mode) & mask);
     futimesSync(this.#fd, toSeconds(like.atimeNs), toSeconds(like.mtimeNs));
   }
 

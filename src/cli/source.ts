@@ -11,11 +11,16 @@ export class Source {
   /** Bytes read so far. */
   count = 0;
   readonly #mayBlock: boolean;
+  readonly #start: number | null;
   #reading: Promise<number> = Promise.resolve(0);
 
-  /** @param mayBlock set for a pipe or a terminal, which may have nothing to read for a long time */
-  constructor(fd: number, mayBlock: boolean) {
+  /**
+   * @param mayBlock set for a pipe or a terminal, which may have nothing to read for a long time
+   * @param start where in a file to begin, leaving the descriptor's own position alone; by default that one is used
+   */
+  constructor(fd: number, mayBlock: boolean, start: number | null = null) {
     this.fd = fd;
+    this.#start = start;
     this.#mayBlock = mayBlock;
   }
 
@@ -24,7 +29,7 @@ export class Source {
     for (;;) {
       try {
         if (this.#mayBlock) await untilReadable(this.fd);
-        this.#reading = readOnce(this.fd, buffer);
+        this.#reading = readOnce(this.fd, buffer, this.#start === null ? null : this.#start + this.count);
         const length = await this.#reading;
         this.count += length;
         return length;
@@ -65,9 +70,9 @@ async function untilReadable(fd: number): Promise<void> {
   });
 }
 
-function readOnce(fd: number, buffer: Uint8Array): Promise<number> {
+function readOnce(fd: number, buffer: Uint8Array, position: number | null): Promise<number> {
   return new Promise((resolve, reject) => {
-    read(fd, buffer, 0, buffer.length, null, (error, length) => {
+    read(fd, buffer, 0, buffer.length, position, (error, length) => {
       if (error) reject(error);
       else resolve(length);
     });

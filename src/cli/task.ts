@@ -25,7 +25,7 @@ export interface TaskContext {
 }
 
 /** Where the result goes. */
-interface Target {
+export interface Target {
   sink: Sink;
   /** A file that has to be committed or discarded. */
   file: OutputFile | undefined;
@@ -94,7 +94,7 @@ function chooseOutput(name: string, args: CompressArguments): string | undefined
   });
 }
 
-function exists(path: string): boolean {
+export function exists(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
@@ -106,7 +106,15 @@ function open(name: string, args: CompressArguments): Input {
   });
 }
 
-function openTarget(input: Input, path: string | undefined, args: CompressArguments): Target {
+/**
+ * Opens where the result goes.
+ * @throws Failure where that is the input, or a file that may not be overwritten
+ */
+export function openTarget(
+  input: Input,
+  path: string | undefined,
+  args: Pick<CompressArguments, 'test' | 'force'>,
+): Target {
   if (args.test) return { sink: new Sink(undefined, 'nothing'), file: undefined, name: 'nothing' };
   if (path === undefined) {
     return { sink: new Sink(STDOUT_FD, 'stdout'), file: undefined, name: 'stdout' };
