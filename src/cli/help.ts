@@ -3,7 +3,7 @@
 const ENVIRONMENT = `environment:
   WARPDRIVE_DEVICE           the device to open (embedded)
   WARPDRIVE_ENGINES          the most engine threads (as many as processors)
-  WARPDRIVE_DISABLE_ENGINES  engines not to use, with commas: isa-l,libdeflate,zlib,node
+  WARPDRIVE_DISABLE_ENGINES  engines not to use, with commas: isa-l,libdeflate,zstd,lz4...
   WARPDRIVE_SPIN_US          how long an idle engine polls before it sleeps (100)
 `;
 
@@ -12,6 +12,7 @@ export const OVERVIEW = `usage: warpdrive COMMAND [OPTIONS]
 commands:
   compress [FILES]     compress files, or standard input to standard output
   decompress [FILES]   decompress them
+  checksum [FILES]     print checksums, or check a list of them
   devices [--json]     list devices and their engines
   inspect unix:PATH    show what a vfio-user device is, whoever wrote it
   serve                share one accelerator between processes: the broker
@@ -33,9 +34,9 @@ const FILE_OPTIONS = `  -c, --stdout         write to standard output, keep the 
   -k, --keep           keep the input files
   -o, --output FILE    write to FILE; "-" is standard output
   -q, --quiet          no warnings, no progress
-  -S, --suffix .SUF    the suffix instead of .gz, .zz or .deflate
+  -S, --suffix .SUF    the suffix instead of .gz, .zst, .lz4, .br, .zz or .deflate
   -v, --verbose        tell about each file
-  -a, --algorithm NAME gzip (by default), deflate or deflate-raw
+  -a, --algorithm NAME gzip (by default), zstd, lz4, br, deflate or deflate-raw
   -h, --help           this text
 `;
 
@@ -45,12 +46,13 @@ const EXIT_CODES =
 const HELP: Record<string, string> = {
   compress: `usage: warpdrive compress [OPTIONS] [FILES]
 
-Compresses each FILE to FILE.gz and removes FILE. Without FILES, or for "-", compresses
-standard input to standard output.
+Compresses each FILE to FILE.gz (or .zst, .lz4, .br) and removes FILE. Without FILES, or for
+"-", compresses standard input to standard output. Files of br have at most 15.75 MiB.
 
 options:
-  -1 .. -9             fast to best (by default 6); --fast is -1, --best is -9
-      --level N        0 (stored) to 12; beyond 9 where libdeflate is there
+  -1 .. -9             levels 1 to 9; --fast is -1, --best the best of the format
+      --level N        gzip, deflate: 0 (stored) to 12, beyond 9 with libdeflate (by default 6);
+                       zstd: 1 to 19 (3); lz4: 1 to 12 (1); br: 0 to 11 (6)
   -n, --no-name        store neither name nor time in the gzip header
   -d, --decompress     decompress instead
   -t, --test           check compressed files, write nothing
@@ -59,14 +61,30 @@ ${ENVIRONMENT}
 ${EXIT_CODES}`,
   decompress: `usage: warpdrive decompress [OPTIONS] [FILES]
 
-Decompresses each FILE.gz to FILE and removes FILE.gz. Without FILES, or for "-",
-decompresses standard input to standard output. With -c -f, what is not gzip is copied.
+Decompresses each FILE.gz to FILE and removes FILE.gz; also .zst, .lz4, .br, .zz and .deflate.
+Without FILES, or for "-", decompresses standard input to standard output. gzip, zstd and lz4
+are known by their first bytes, the others by the name or -a. With -c -f, what is in none of
+them is copied.
 
 options:
   -t, --test           check compressed files, write nothing
 ${FILE_OPTIONS}
 ${ENVIRONMENT}
 ${EXIT_CODES}`,
+  checksum: `usage: warpdrive checksum [OPTIONS] [FILES]
+
+Prints a line "HEX  NAME" for each FILE. Without FILES, or for "-", reads standard input.
+
+options:
+  -a, --algorithm NAME crc32 (by default), crc32c, crc64-ecma, adler32, xxh64 or xxh3;
+                       the last two take at most 16 MiB
+  -c, --check          read such lines from the FILES, and check what they name
+  -q, --quiet          with -c, print no line for what is right
+  -h, --help           this text
+
+${ENVIRONMENT}
+exit codes: 0 done, 1 error, or something differs
+`,
   devices: `usage: warpdrive devices [--json]
 
 Lists each device with its queues and engines, and why an engine is absent.

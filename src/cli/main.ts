@@ -10,6 +10,7 @@ type Command = (args: string[]) => Promise<number>;
 const COMMANDS: Record<string, Command> = {
   compress: async (args) => (await import('./compress.js')).runCompress('compress', args),
   decompress: async (args) => (await import('./compress.js')).runCompress('decompress', args),
+  checksum: async (args) => (await import('./checksum.js')).runChecksum(args),
   devices: async (args) => (await import('./devices.js')).runDevices(args),
   inspect: async (args) => (await import('./inspect.js')).runInspect(args),
   serve: async (args) => (await import('./serve.js')).runServe(args),
