@@ -11,6 +11,8 @@ import {
 import { loadIsal } from './isal.js';
 import { loadLibdeflate } from './libdeflate.js';
 import { loadNode } from './node.js';
+import { loadNodeCrypto } from './node-crypto.js';
+import { loadOpenssl } from './openssl.js';
 import { passesSelfTest } from './self-test.js';
 import { loadZlib } from './zlib.js';
 
@@ -19,6 +21,8 @@ const LOADERS: Partial<Record<EngineName, () => Engine | undefined>> = {
   libdeflate: loadLibdeflate,
   zlib: loadZlib,
   node: loadNode,
+  openssl: loadOpenssl,
+  'node-crypto': loadNodeCrypto,
 };
 
 /** What there is of one engine: the engine, or why it is not used. */
