@@ -21,6 +21,7 @@ import { loadLibdeflate } from './libdeflate.js';
 import { loadLz4 } from './lz4.js';
 import { loadMemory } from './memory.js';
 import { loadNode } from './node.js';
+import { loadNodeCrypto } from './node-crypto.js';
 import { loadOpenssl } from './openssl.js';
 import { passesSelfTest } from './self-test.js';
 import { loadSoftware } from './software.js';
@@ -40,6 +41,7 @@ const LOADERS: Partial<Record<EngineName, () => Engine | undefined>> = {
   openssl: loadOpenssl,
   memory: loadMemory,
   software: loadSoftware,
+  'node-crypto': loadNodeCrypto,
 };
 
 /** What there is of one engine: the engine, or why it is not used. */
