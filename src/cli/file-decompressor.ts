@@ -241,7 +241,7 @@ class Inflation {
     else if (this.#options.passThrough) this.#copying = true;
     else
       throw new Failure(
-        `not in ${algorithm} format${this.#options.algorithm ? '' : ', nor in another that is known'}`,
+        `not in ${algorithm} format${(this.#options.algorithm ?? this.#options.byName) ? '' : ', nor in another that is known'}`,
       );
     return false;
   }
