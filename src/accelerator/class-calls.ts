@@ -65,6 +65,12 @@ interface Call<T> {
 /** How long the small requests of one batch may hold up the calling thread. */
 const MANY_NS = 1e6;
 
+/** Associated data up to this many bytes goes the shortest way. */
+const MAX_DIRECT_AAD = 16_384;
+
+/** Requests of a batch between two looks at the clock. */
+const LOOK_EVERY = 16;
+
 const NO_BYTES = new Uint8Array(0);
 
 /** Takes the output as the result. */
@@ -76,6 +82,8 @@ export class ClassCalls {
   /** What the device has, by operation and algorithm. */
   #offered = new Set<number>();
   #offeredBy: DriverDevice | undefined;
+  /** A batch has held up this thread for long enough. */
+  #held = false;
 
   constructor(parts: ClassCallsParts) {
     this.#parts = parts;
@@ -91,6 +99,33 @@ export class ClassCalls {
 
   checkOpen(): void {
     this.#parts.checkOpen();
+  }
+
+  /**
+   * The shortest way for bytes that this thread handles itself, and nothing else is wished for. False when they are to
+   * go another way, or failed: then the usual one finds out, and says why.
+   * @param iv of a cipher, of a length that it takes
+   */
+  tryHere(
+    recipe: Recipe,
+    input: Uint8Array,
+    key: KeySession | undefined,
+    iv: Uint8Array | undefined,
+    aad: Uint8Array | undefined,
+    isSync: boolean,
+  ): boolean {
+    this.#parts.checkOpen();
+    key?.check();
+    const bytes = input.byteLength;
+    // What is empty may be detached, which is found out the usual way.
+    if (bytes === 0 || bytes > LIMITS.maxTransfer) return false;
+    if (this.#held || (aad !== undefined && aad.byteLength > MAX_DIRECT_AAD)) return false;
+    const offer = key ? key.offer(this.engines) : this.engines.offerOf(recipe);
+    if (!offer) return false;
+    const { nsPerByte, fixedNs = 0 } = offer.capability;
+    const nanoseconds = fixedNs + bytes * (typeof nsPerByte === 'number' ? nsPerByte : nsPerByte[0]!);
+    if (!this.#parts.placement.isInline(recipe, bytes, nanoseconds, isSync)) return false;
+    return this.engines.direct(recipe, input, offer, key, iv, aad) === STATUS.ok;
   }
 
   /** Runs one request. Small ones run at once, in this thread, and the promise is settled already. */
@@ -132,7 +167,7 @@ export class ClassCalls {
     inputs: Iterable<I>,
     key: KeySession | undefined,
     options: CallOptions,
-    make: (input: I) => { operation: Operation; finish: (operation: Operation) => T },
+    make: (input: I) => { operation: Operation; finish: (operation: Operation) => T } | Buffer,
   ): Promise<T[]> {
     const results: (T | Promise<T>)[] = [];
     try {
@@ -141,8 +176,16 @@ export class ClassCalls {
       checkLimits(options);
       let isWaiting = false;
       let heldNs = 0;
+      const started = performance.now();
       for (const input of inputs) {
-        const { operation, finish } = make(input);
+        const made = make(input);
+        // Done already, the shortest way.
+        if (made instanceof Uint8Array) {
+          results.push(made as T);
+          if (results.length % LOOK_EVERY === 0) this.#held = performance.now() - started > MANY_NS / 1e6;
+          continue;
+        }
+        const { operation, finish } = made;
         const offer = this.engines.offerFor(operation, key);
         let here = this.#placeOf(recipe, operation, offer, false);
         if (here === 'small') {
@@ -163,6 +206,8 @@ export class ClassCalls {
       // Nobody waits for those that are on their way.
       for (const result of results) if (result instanceof Promise) result.catch(() => {});
       return Promise.reject(error);
+    } finally {
+      this.#held = false;
     }
   }
 

@@ -16,6 +16,7 @@ import {
   type EngineName,
   type EngineRequest,
 } from './engine.js';
+import { loadIpsecMb } from './ipsec-mb.js';
 import { loadIsal } from './isal.js';
 import { loadLibdeflate } from './libdeflate.js';
 import { loadLz4 } from './lz4.js';
@@ -38,6 +39,7 @@ const LOADERS: Partial<Record<EngineName, () => Engine | undefined>> = {
   lz4: loadLz4,
   brotli: loadBrotli,
   xxhash: loadXxhash,
+  'ipsec-mb': loadIpsecMb,
   openssl: loadOpenssl,
   memory: loadMemory,
   software: loadSoftware,
