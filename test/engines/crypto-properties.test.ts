@@ -20,7 +20,16 @@ import fc from 'fast-check';
 import { ALGORITHM, type AlgorithmName, factsOf } from '../../src/abi/algorithms.js';
 import { recordedSeed } from '../device/support-device.js';
 import { sample } from '../support/corpus.js';
-import { algorithmsFor, ENGINES, inSession, nodeCrypto, openssl, output, run } from './support-crypto.js';
+import {
+  algorithmsFor,
+  der,
+  ENGINES,
+  inSession,
+  nodeCrypto,
+  openssl,
+  output,
+  run,
+} from './support-crypto.js';
 
 const seed = recordedSeed();
 /** Sizes around blocks, of every block size there is. */
@@ -252,11 +261,6 @@ for (const engine of ENGINES) {
     });
 
     const keys = keyPairs();
-    const der = (key: KeyObject): Buffer =>
-      key.export({
-        format: 'der',
-        type: key.type === 'private' ? 'pkcs8' : 'spki',
-      } as never) as unknown as Buffer;
     for (const [name, digest, salt] of [
       ['rsassa-pkcs1-v1_5', 'sha256', 0],
       ['rsassa-pkcs1-v1_5', 'sha3-256', 0],

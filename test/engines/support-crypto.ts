@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import type { KeyObject } from 'node:crypto';
 import { ALGORITHM, type AlgorithmName } from '../../src/abi/algorithms.js';
 import { OPCODE, type OperationName, statusName } from '../../src/abi/queue.js';
 import { type Engine, EngineRequest } from '../../src/device/engines/engine.js';
 import { loadNodeCrypto } from '../../src/device/engines/node-crypto.js';
 import { loadOpenssl } from '../../src/device/engines/openssl.js';
+import { bind } from '../../src/sys/libc.js';
 import { Mapping } from '../../src/sys/memory.js';
 
 /** Both engines; `openssl` is there in every official build of Node. */
@@ -11,6 +13,16 @@ export const openssl = loadOpenssl()!;
 export const nodeCrypto = loadNodeCrypto();
 assert.ok(openssl, 'OpenSSL is found');
 export const ENGINES: readonly Engine[] = [openssl, nodeCrypto];
+
+/** What OpenSSL's error queue of this thread has. */
+export const peekError = bind<() => number>('unsigned long ERR_peek_error()');
+
+/** A key as sessions take it. */
+export const der = (key: KeyObject): Buffer =>
+  key.export({
+    format: 'der',
+    type: key.type === 'private' ? 'pkcs8' : 'spki',
+  } as never) as unknown as Buffer;
 
 const ROOM = 1 << 20;
 const FILLING = 0x5a;
