@@ -15,8 +15,7 @@ import { addressIn, KIND, kindOf, OpensslMemory, withKind } from './openssl-memo
  */
 
 /** Finds OpenSSL 3, or undefined. */
-export function loadOpenssl(): Engine | undefined {
-  const openssl = bindOpenssl();
+export function loadOpenssl(openssl: Openssl | undefined = bindOpenssl()): Engine | undefined {
   return openssl && new OpensslEngine(openssl);
 }
 
