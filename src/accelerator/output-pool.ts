@@ -17,6 +17,7 @@ const SLAB_BYTES = Number(process.versions.node.split('.')[0]) >= 22 ? 256 * 102
 export class OutputPool {
   readonly #tiny = Buffer.allocUnsafeSlow(TINY_BYTES);
   readonly #tinyAddress = addressOf(this.#tiny);
+  readonly #views: (Buffer | undefined)[] = new Array(TINY_BYTES + 1).fill(undefined);
   #slab = Buffer.alloc(0);
   #slabAddress = 0;
   #used = 0;
@@ -46,11 +47,17 @@ export class OutputPool {
     this.address = this.#slabAddress + this.#used;
   }
 
+  /** Views are kept: making one takes as long as copying what is in it. */
+  #tinyView(length: number): Buffer {
+    this.#views[length] ??= this.#tiny.subarray(0, length);
+    return this.#views[length];
+  }
+
   /** The first `length` bytes of what was reserved, as the caller's from now on. */
   keep(length: number): Buffer {
     if (this.#isTiny) {
       const copy = Buffer.allocUnsafe(length);
-      this.#tiny.copy(copy, 0, 0, length);
+      copy.set(this.#tinyView(length));
       return copy;
     }
     const large = this.#large;

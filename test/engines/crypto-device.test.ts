@@ -12,6 +12,7 @@ import type { WvaQueue } from '../../src/driver/wva/wva-queue.js';
 import { Mapping } from '../../src/sys/memory.js';
 import { execute, fill, next, put, type RawSqe, until, withDevice } from '../device/support-device.js';
 import { sample } from '../support/corpus.js';
+import { ipsecMb } from './support-crypto.js';
 
 const MEGABYTE = 1 << 20;
 const KEY = sample('random', 32, 77);
@@ -96,8 +97,9 @@ class Bench {
   }
 }
 
-for (const disabled of [[], ['openssl']]) {
-  const engine = disabled.length === 0 ? 'openssl' : 'node-crypto';
+const LISTS = [['ipsec-mb'], ['ipsec-mb', 'openssl'], ...(ipsecMb ? [[]] : [])];
+for (const disabled of LISTS) {
+  const engine = (['ipsec-mb', 'openssl', 'node-crypto'] as const)[disabled.length]!;
 
   describe(`sessions with keys, by ${engine}`, () => {
     test('a session serves every thread, and its key is gone once it ends', () => {

@@ -6,6 +6,7 @@ import { sample } from '../support/corpus.js';
 import {
   AT,
   algorithmsFor,
+  CIPHER_ENGINES,
   der,
   destination,
   ENGINES,
@@ -25,63 +26,6 @@ const AEADS = ['aes-128-gcm', 'aes-256-gcm', 'aes-256-ccm', 'chacha20-poly1305']
 
 for (const engine of ENGINES) {
   describe(`failures of ${engine.name}`, () => {
-    for (const name of AEADS) {
-      test(`${name}: whatever is altered, nothing of the plaintext comes out`, () => {
-        const key = keyFor(name);
-        for (const size of [0, 1, 16, 1000, 70_000]) {
-          const text = sample('text', size);
-          const iv = Buffer.alloc(12, 9);
-          const aad = Buffer.from('associated');
-          const good = { key, aux: Buffer.concat([iv, aad]), params: [12, 16] };
-          const sealed = output(engine, 'encrypt', name, { ...good, source: text });
-          const flip = (bytes: Buffer, at: number): Buffer => {
-            const altered = Buffer.from(bytes);
-            altered[at]! ^= 0x10;
-            return altered;
-          };
-          inSession(engine, 'encrypt', name, good, (context) => {
-            const attempts: [string, Partial<Given>][] = [
-              ['tag', { source: flip(sealed, sealed.length - 1) }],
-              ['tag, first byte', { source: flip(sealed, size) }],
-              ['IV', { aux: flip(good.aux, 0) }],
-              ['AAD', { aux: flip(good.aux, 20) }],
-              ['AAD cut', { aux: good.aux.subarray(0, -1) }],
-              ['no AAD', { aux: iv }],
-              ['cut', { source: sealed.subarray(0, -1) }],
-              ['grown', { source: Buffer.concat([sealed, Buffer.alloc(1)]) }],
-              ['shorter than a tag', { source: sealed.subarray(0, 15) }],
-              ['nothing', { source: Buffer.alloc(0) }],
-              ...(size > 0 ? [['ciphertext', { source: flip(sealed, 0) }] as [string, Partial<Given>]] : []),
-            ];
-            for (const [what, change] of attempts) {
-              const answer = run(engine, 'decrypt', name, {
-                ...good,
-                source: sealed,
-                context,
-                capacity: size + 16,
-                ...change,
-              });
-              assert.equal(answer.status, 'notAuthentic', `${what} of ${size}`);
-              assert.equal(answer.produced, 0);
-              assert.ok(isClean(size + 16), `${what} of ${size}: the destination has nothing`);
-              if (engine === openssl) assert.equal(peekError(), 0);
-            }
-            // In place, too: neither ciphertext nor plaintext is left.
-            const place = {
-              sourceAt: AT.destination,
-              source: flip(sealed, sealed.length - 1),
-              capacity: size + 1,
-            };
-            const answer = run(engine, 'decrypt', name, { ...good, ...place, context });
-            assert.equal(answer.status, 'notAuthentic');
-            assert.ok(destination(size).every((byte) => byte === 0));
-            const after = run(engine, 'decrypt', name, { ...good, source: sealed, context, capacity: size });
-            assert.ok(after.output.equals(text), 'the session is as good as before');
-          });
-        }
-      });
-    }
-
     test('padding that is none is not told apart from anything else', () => {
       for (const name of ['aes-128-cbc', 'aes-256-ecb', 'sm4-cbc'] as const) {
         const aux = Buffer.alloc(factsOf(name).ivBytes!, 1);
@@ -269,7 +213,7 @@ for (const engine of ENGINES) {
           refused('sign', name, good, [wrong]);
         }
       }
-      refused('sign', 'rsa-pss', good, [ALGORITHM.sha256, 223]);
+      refused('sign', 'rsa-pss', good, [ALGORITHM.sha256, 224]);
       refused('sign', 'rsa-pss', good, [ALGORITHM.sha256, -1]);
       refused('sign', 'rsassa-pkcs1-v1_5', good, [ALGORITHM.sha256, 20]);
       refused('sign', 'rsassa-pkcs1-v1_5', rsa.privateKey.export({ format: 'der', type: 'pkcs1' }), digest);
@@ -346,5 +290,67 @@ for (const engine of ENGINES) {
       });
       if (engine === openssl) assert.equal(peekError(), 0);
     });
+  });
+}
+
+for (const engine of CIPHER_ENGINES) {
+  describe(`authentication by ${engine.name}`, () => {
+    for (const name of AEADS) {
+      if (!algorithmsFor(engine, 'encrypt').includes(name)) continue;
+      test(`${name}: whatever is altered, nothing of the plaintext comes out`, () => {
+        const key = keyFor(name);
+        for (const size of [0, 1, 16, 1000, 70_000]) {
+          const text = sample('text', size);
+          const iv = Buffer.alloc(12, 9);
+          const aad = Buffer.from('associated');
+          const good = { key, aux: Buffer.concat([iv, aad]), params: [12, 16] };
+          const sealed = output(engine, 'encrypt', name, { ...good, source: text });
+          const flip = (bytes: Buffer, at: number): Buffer => {
+            const altered = Buffer.from(bytes);
+            altered[at]! ^= 0x10;
+            return altered;
+          };
+          inSession(engine, 'encrypt', name, good, (context) => {
+            const attempts: [string, Partial<Given>][] = [
+              ['tag', { source: flip(sealed, sealed.length - 1) }],
+              ['tag, first byte', { source: flip(sealed, size) }],
+              ['IV', { aux: flip(good.aux, 0) }],
+              ['AAD', { aux: flip(good.aux, 20) }],
+              ['AAD cut', { aux: good.aux.subarray(0, -1) }],
+              ['no AAD', { aux: iv }],
+              ['cut', { source: sealed.subarray(0, -1) }],
+              ['grown', { source: Buffer.concat([sealed, Buffer.alloc(1)]) }],
+              ['shorter than a tag', { source: sealed.subarray(0, 15) }],
+              ['nothing', { source: Buffer.alloc(0) }],
+              ...(size > 0 ? [['ciphertext', { source: flip(sealed, 0) }] as [string, Partial<Given>]] : []),
+            ];
+            for (const [what, change] of attempts) {
+              const answer = run(engine, 'decrypt', name, {
+                ...good,
+                source: sealed,
+                context,
+                capacity: size + 16,
+                ...change,
+              });
+              assert.equal(answer.status, 'notAuthentic', `${what} of ${size}`);
+              assert.equal(answer.produced, 0);
+              assert.ok(isClean(size + 16), `${what} of ${size}: the destination has nothing`);
+              if (engine === openssl) assert.equal(peekError(), 0);
+            }
+            // In place, too: neither ciphertext nor plaintext is left.
+            const place = {
+              sourceAt: AT.destination,
+              source: flip(sealed, sealed.length - 1),
+              capacity: size + 1,
+            };
+            const answer = run(engine, 'decrypt', name, { ...good, ...place, context });
+            assert.equal(answer.status, 'notAuthentic');
+            assert.ok(destination(size).every((byte) => byte === 0));
+            const after = run(engine, 'decrypt', name, { ...good, source: sealed, context, capacity: size });
+            assert.ok(after.output.equals(text), 'the session is as good as before');
+          });
+        }
+      });
+    }
   });
 }

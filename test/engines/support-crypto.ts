@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { ALGORITHM, type AlgorithmName } from '../../src/abi/algorithms.js';
 import { OPCODE, type OperationName, statusName } from '../../src/abi/queue.js';
 import { type Engine, EngineRequest } from '../../src/device/engines/engine.js';
+import { loadIpsecMb } from '../../src/device/engines/ipsec-mb.js';
 import { loadNodeCrypto } from '../../src/device/engines/node-crypto.js';
 import { loadOpenssl } from '../../src/device/engines/openssl.js';
 import { bind } from '../../src/sys/libc.js';
@@ -13,6 +14,9 @@ export const openssl = loadOpenssl()!;
 export const nodeCrypto = loadNodeCrypto();
 assert.ok(openssl, 'OpenSSL is found');
 export const ENGINES: readonly Engine[] = [openssl, nodeCrypto];
+/** Where it is, and the processor has what it needs. */
+export const ipsecMb = loadIpsecMb();
+export const CIPHER_ENGINES: readonly Engine[] = ipsecMb ? [...ENGINES, ipsecMb] : ENGINES;
 
 /** What OpenSSL's error queue of this thread has. */
 export const peekError = bind<() => number>('unsigned long ERR_peek_error()');
