@@ -1,5 +1,6 @@
 import { CQE_FLAG, LIMITS, SQE_FLAG, STATUS } from '../abi/queue.js';
 import type { Operation } from '../algorithms/operation.js';
+import type { Recipe } from '../algorithms/recipe.js';
 import { addChecksum, type Checksums, loadChecksums } from '../device/engines/checksum.js';
 import { ENGINE_ID, EngineRequest } from '../device/engines/engine.js';
 import { EngineRegistry, nanosecondsOf, type Offer } from '../device/engines/registry.js';
@@ -16,6 +17,7 @@ export class CallerEngines {
   readonly #disabled: readonly string[];
   readonly #request = new EngineRequest();
   readonly #outputs = new OutputPool();
+  readonly #offers = new Map<number, Offer>();
   #checksums: Checksums | undefined;
   #aux: Mapping | undefined;
   #registry: EngineRegistry | undefined;
@@ -43,6 +45,21 @@ export class CallerEngines {
     }
     // Nothing is copied for long parameters that a device would refuse, too.
     return this.registry.chooseForSession(key.spec.operation, operation.algorithm, false);
+  }
+
+  /** What would run a recipe without a key, whatever the size of its input; found once for each. */
+  offerOf(recipe: Recipe): Offer | undefined {
+    const known = this.#offers.get((recipe.operation << 8) | recipe.algorithm);
+    if (known !== undefined) return known;
+    const request = this.#request;
+    request.operation = recipe.operation;
+    request.algorithm = recipe.algorithm;
+    request.level = recipe.level;
+    request.piece = false;
+    request.sourceLength = 0;
+    const offer = this.registry.choose(request);
+    if (offer) this.#offers.set((recipe.operation << 8) | recipe.algorithm, offer);
+    return offer;
   }
 
   /** About how many nanoseconds a request takes this thread. */
@@ -100,6 +117,68 @@ export class CallerEngines {
     }
   }
 
+  /**
+   * Runs what a recipe asks of bytes without making a request for it: the shortest way. The outcome is the status; what
+   * was produced is in `output` and `result` until the next call.
+   * @param iv of a cipher; @param aad what an AEAD authenticates besides
+   */
+  direct(
+    recipe: Recipe,
+    input: Uint8Array,
+    { engine }: Offer,
+    key: KeySession | undefined,
+    iv: Uint8Array | undefined,
+    aad: Uint8Array | undefined,
+  ): number {
+    const request = this.#request;
+    const length = input.byteLength;
+    const capacity = recipe.grows ? recipe.baseCapacity + length : recipe.baseCapacity;
+    request.restart();
+    request.operation = recipe.operation;
+    request.algorithm = recipe.algorithm;
+    request.level = recipe.level;
+    request.piece = false;
+    request.unpadded = (recipe.flags & SQE_FLAG.unpadded) !== 0;
+    request.param0 = iv === undefined ? recipe.param0 : iv.byteLength;
+    request.param1 = recipe.param1;
+    request.param2 = recipe.param2;
+    request.source = length === 0 ? 0 : addressOf(input);
+    request.sourceLength = length;
+    request.capacity = capacity;
+    request.destination = 0;
+    if (capacity > 0) {
+      this.#outputs.reserve(capacity);
+      request.destination = this.#outputs.address;
+    }
+    request.aux = 0;
+    request.auxLength = 0;
+    if (iv !== undefined) this.#setIv(iv, aad);
+    request.context = 0;
+    return key && !key.lend(request, engine) ? STATUS.badKey : engine.run(request);
+  }
+
+  /** What the last `direct` produced, as the caller's from now on. */
+  takeOutput(): Buffer {
+    return this.#outputs.keep(this.#request.produced);
+  }
+
+  get result(): number {
+    return this.#request.result;
+  }
+
+  get resultHigh(): number {
+    return this.#request.resultHigh;
+  }
+
+  #setIv(iv: Uint8Array, aad: Uint8Array | undefined): void {
+    this.#aux ??= Mapping.anonymous(LIMITS.maxAux);
+    const { bytes, address } = this.#aux;
+    bytes.set(iv);
+    if (aad !== undefined) bytes.set(aad, iv.byteLength);
+    this.#request.aux = address;
+    this.#request.auxLength = iv.byteLength + (aad?.byteLength ?? 0);
+  }
+
   #addChecksum(flags: number): void {
     this.#checksums ??= loadChecksums(this.registry.names);
     addChecksum(this.#checksums, this.#request, flags);
@@ -120,6 +199,7 @@ export class CallerEngines {
   close(): void {
     this.#registry?.close();
     this.#registry = undefined;
+    this.#offers.clear();
     this.#aux?.unmap();
     this.#aux = undefined;
   }

@@ -90,6 +90,9 @@ export class CipherSession {
   encrypt(data: Bytes, options?: MessageOptions & CallOptions): Promise<Buffer>;
   encrypt(data: Bytes, options: MessageOptions & CallOptions = {}): Promise<Buffer | ResultWithInfo<Buffer>> {
     try {
+      if (isPlain(options) && this.#tryHere(this.#recipes.encrypt, data, options, false)) {
+        return Promise.resolve(this.#calls.engines.takeOutput());
+      }
       const { operation, nonce } = this.#sealing(data, options);
       const finish = nonce ? prefixed(nonce) : asData;
       return this.#calls.run(this.#recipes.encrypt, operation, this.#key, limits(options), finish);
@@ -99,6 +102,7 @@ export class CipherSession {
   }
 
   encryptSync(data: Bytes, options: MessageOptions = {}): Buffer {
+    if (this.#tryHere(this.#recipes.encrypt, data, options, true)) return this.#calls.engines.takeOutput();
     const { operation, nonce } = this.#sealing(data, options);
     const finish = nonce ? prefixed(nonce) : asData;
     return this.#calls.runSync(this.#recipes.encrypt, operation, this.#key, false, finish) as Buffer;
@@ -108,9 +112,21 @@ export class CipherSession {
   encryptMany(messages: Iterable<Message>, options: CallOptions = {}): Promise<Buffer[]> {
     return this.#calls.many(this.#recipes.encrypt, messages, this.#key, options, (message) => {
       const { data, more } = messageOf(message);
+      if (this.#tryHere(this.#recipes.encrypt, data, more, false)) return this.#calls.engines.takeOutput();
       const { operation, nonce } = this.#sealing(data, more);
       return { operation, finish: nonce ? prefixed(nonce) : asData };
     });
+  }
+
+  /** Runs a message here and now, where that is the shortest way, and nothing has to be looked at more closely. */
+  #tryHere(recipe: Recipe, data: Bytes, options: MessageOptions, isSync: boolean): boolean {
+    if (this.#nonces || !(data instanceof Uint8Array) || options === null) return false;
+    const { iv, aad } = options;
+    const { ivBytes, isAead, tagBytes } = this.#recipes;
+    if (!(iv instanceof Uint8Array) || iv.byteLength !== ivBytes) return false;
+    if (aad !== undefined && !(isAead && aad instanceof Uint8Array)) return false;
+    if (recipe === this.#recipes.decrypt && data.byteLength < tagBytes) return false;
+    return this.#calls.tryHere(recipe, data, this.#key, iv, aad, isSync);
   }
 
   #sealing(data: Bytes, options: MessageOptions): { operation: Operation; nonce: Buffer | undefined } {
@@ -140,6 +156,9 @@ export class CipherSession {
   decrypt(data: Bytes, options?: MessageOptions & CallOptions): Promise<Buffer>;
   decrypt(data: Bytes, options: MessageOptions & CallOptions = {}): Promise<Buffer | ResultWithInfo<Buffer>> {
     try {
+      if (isPlain(options) && this.#tryHere(this.#recipes.decrypt, data, options, false)) {
+        return Promise.resolve(this.#calls.engines.takeOutput());
+      }
       const operation = this.#opening(data, options);
       return this.#calls.run(this.#recipes.decrypt, operation, this.#key, limits(options), asData);
     } catch (error) {
@@ -148,6 +167,7 @@ export class CipherSession {
   }
 
   decryptSync(data: Bytes, options: MessageOptions = {}): Buffer {
+    if (this.#tryHere(this.#recipes.decrypt, data, options, true)) return this.#calls.engines.takeOutput();
     const operation = this.#opening(data, options);
     return this.#calls.runSync(this.#recipes.decrypt, operation, this.#key, false, asData) as Buffer;
   }
@@ -156,6 +176,7 @@ export class CipherSession {
   decryptMany(messages: Iterable<Message>, options: CallOptions = {}): Promise<Buffer[]> {
     return this.#calls.many(this.#recipes.decrypt, messages, this.#key, options, (message) => {
       const { data, more } = messageOf(message);
+      if (this.#tryHere(this.#recipes.decrypt, data, more, false)) return this.#calls.engines.takeOutput();
       return { operation: this.#opening(data, more), finish: asData };
     });
   }
@@ -228,7 +249,12 @@ export function messageRequest(
   return operation;
 }
 
+/** Whether a call wishes for nothing but its result. */
+export function isPlain(options: CallOptions): boolean {
+  return !options.signal && options.deadlineMs === undefined && !options.info;
+}
+
 /** Only what `run` looks at: nothing at all, most of the time. */
 export function limits(options: CallOptions): CallOptions | undefined {
-  return options.signal || options.deadlineMs !== undefined || options.info ? options : undefined;
+  return isPlain(options) ? undefined : options;
 }

@@ -1,22 +1,12 @@
 import { type AlgorithmName, factsOf } from '../abi/algorithms.js';
-import { LIMITS, OPCODE, type OperationName, SQE_FLAG, STATUS, statusName } from '../abi/queue.js';
+import { LIMITS, OPCODE, type OperationName, SQE_FLAG, STATUS } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import type { RequestOptions } from '../algorithms/options.js';
 import type { Recipe } from '../algorithms/recipe.js';
 import { engineName } from '../device/engines/engine.js';
 import type { Offer } from '../device/engines/registry.js';
 import type { DriverDevice } from '../driver/driver.js';
-import {
-  ArgumentError,
-  AuthenticationError,
-  CorruptDataError,
-  DeviceError,
-  DeviceLostError,
-  MemoryError,
-  OutputLimitError,
-  TruncatedDataError,
-  UnsupportedError,
-} from '../errors.js';
+import { ArgumentError, DeviceLostError, UnsupportedError } from '../errors.js';
 import type { CallerEngines } from './caller-engines.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { DmaMemory } from './dma-memory.js';
@@ -24,6 +14,7 @@ import type { OperationInfo, RanBecause } from './job.js';
 import type { KeySession } from './key-session.js';
 import { checkLimits, withLimits } from './limits.js';
 import type { Placement } from './placement.js';
+import { statusError } from './status-error.js';
 
 /** A result together with where it came from. */
 export interface ResultWithInfo<T> {
@@ -65,6 +56,12 @@ interface Call<T> {
 /** How long the small requests of one batch may hold up the calling thread. */
 const MANY_NS = 1e6;
 
+/** Associated data up to this many bytes goes the shortest way. */
+const MAX_DIRECT_AAD = 16_384;
+
+/** Requests of a batch between two looks at the clock. */
+const LOOK_EVERY = 16;
+
 const NO_BYTES = new Uint8Array(0);
 
 /** Takes the output as the result. */
@@ -76,6 +73,8 @@ export class ClassCalls {
   /** What the device has, by operation and algorithm. */
   #offered = new Set<number>();
   #offeredBy: DriverDevice | undefined;
+  /** A batch has held up this thread for long enough. */
+  #held = false;
 
   constructor(parts: ClassCallsParts) {
     this.#parts = parts;
@@ -91,6 +90,33 @@ export class ClassCalls {
 
   checkOpen(): void {
     this.#parts.checkOpen();
+  }
+
+  /**
+   * The shortest way for bytes that this thread handles itself, and nothing else is wished for. False when they are to
+   * go another way, or failed: then the usual one finds out, and says why.
+   * @param iv of a cipher, of a length that it takes
+   */
+  tryHere(
+    recipe: Recipe,
+    input: Uint8Array,
+    key: KeySession | undefined,
+    iv: Uint8Array | undefined,
+    aad: Uint8Array | undefined,
+    isSync: boolean,
+  ): boolean {
+    this.#parts.checkOpen();
+    key?.check();
+    const bytes = input.byteLength;
+    // What is empty may be detached, which is found out the usual way.
+    if (bytes === 0 || bytes > LIMITS.maxTransfer) return false;
+    if (this.#held || (aad !== undefined && aad.byteLength > MAX_DIRECT_AAD)) return false;
+    const offer = key ? key.offer(this.engines) : this.engines.offerOf(recipe);
+    if (!offer) return false;
+    const { nsPerByte, fixedNs = 0 } = offer.capability;
+    const nanoseconds = fixedNs + bytes * (typeof nsPerByte === 'number' ? nsPerByte : nsPerByte[0]!);
+    if (!this.#parts.placement.isInline(recipe, bytes, nanoseconds, isSync)) return false;
+    return this.engines.direct(recipe, input, offer, key, iv, aad) === STATUS.ok;
   }
 
   /** Runs one request. Small ones run at once, in this thread, and the promise is settled already. */
@@ -132,7 +158,7 @@ export class ClassCalls {
     inputs: Iterable<I>,
     key: KeySession | undefined,
     options: CallOptions,
-    make: (input: I) => { operation: Operation; finish: (operation: Operation) => T },
+    make: (input: I) => { operation: Operation; finish: (operation: Operation) => T } | Buffer,
   ): Promise<T[]> {
     const results: (T | Promise<T>)[] = [];
     try {
@@ -141,8 +167,16 @@ export class ClassCalls {
       checkLimits(options);
       let isWaiting = false;
       let heldNs = 0;
+      const started = performance.now();
       for (const input of inputs) {
-        const { operation, finish } = make(input);
+        const made = make(input);
+        // Done already, the shortest way.
+        if (made instanceof Uint8Array) {
+          results.push(made as T);
+          if (results.length % LOOK_EVERY === 0) this.#held = performance.now() - started > MANY_NS / 1e6;
+          continue;
+        }
+        const { operation, finish } = made;
         const offer = this.engines.offerFor(operation, key);
         let here = this.#placeOf(recipe, operation, offer, false);
         if (here === 'small') {
@@ -163,6 +197,8 @@ export class ClassCalls {
       // Nobody waits for those that are on their way.
       for (const result of results) if (result instanceof Promise) result.catch(() => {});
       return Promise.reject(error);
+    } finally {
+      this.#held = false;
     }
   }
 
@@ -392,43 +428,6 @@ function fitsDevice({ inputLength, capacity, aux }: Operation): boolean {
   return (
     inputLength <= LIMITS.maxTransfer && capacity <= LIMITS.maxTransfer && aux.byteLength <= LIMITS.maxAux
   );
-}
-
-/** The error that a status stands for. Whatever made a decryption fail, the error is the same. */
-function statusError(operation: Operation, device: string, recipe: Recipe | undefined): Error {
-  const engine = engineName(operation.engine);
-  const context = { device, ...(engine ? { engine } : {}) };
-  switch (operation.status) {
-    case STATUS.notAuthentic:
-      return new AuthenticationError('the data could not be decrypted', {
-        hint: 'the key, the iv, the aad or the tag is another one, or the data was altered',
-      });
-    case STATUS.badKey:
-      return new ArgumentError(`the key is none for ${recipe?.algorithmName ?? 'this algorithm'}`, context);
-    case STATUS.corrupt:
-      return new CorruptDataError('the data is damaged', context);
-    case STATUS.truncated:
-      return new TruncatedDataError('the data ends too early', context);
-    case STATUS.badLength:
-      return new ArgumentError('the input has a length that this algorithm does not take', context);
-    case STATUS.badAddress:
-      return new ArgumentError('source and target overlap', {
-        hint: 'they may be the same, or lie apart',
-        ...context,
-      });
-    case STATUS.noSpace:
-      return new OutputLimitError('the result is larger than the room there is for it', context);
-    case STATUS.unsupported:
-      return new UnsupportedError(`${device} has no engine for this request`, context);
-    case STATUS.noResources:
-      return new MemoryError(`${device} has no memory or session left for this request`, context);
-    default:
-      return new DeviceError(
-        `${device} refused or failed a request: ${statusName(operation.status)}`,
-        operation.status,
-        context,
-      );
-  }
 }
 
 function closeRequest(session: number): Operation {

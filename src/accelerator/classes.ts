@@ -30,8 +30,9 @@ import {
 import { secretBytes, secretKey } from '../algorithms/keys.js';
 import type { Operation } from '../algorithms/operation.js';
 import { type Bytes, type RequestOptions, toBytes } from '../algorithms/options.js';
-import { ChainCalls, type ChainResult, type ChainStage, checksumOf } from './chain-calls.js';
-import { CipherSession, type CipherSessionOptions, limits } from './cipher-session.js';
+import type { Recipe } from '../algorithms/recipe.js';
+import { ChainCalls, type ChainResult, type ChainStage, checksumOf, checksumValue } from './chain-calls.js';
+import { CipherSession, type CipherSessionOptions, isPlain, limits } from './cipher-session.js';
 import { asData, type CallOptions, type ClassCalls, type ResultWithInfo } from './class-calls.js';
 import { DigestSession } from './digest-session.js';
 import { MacSession } from './mac-session.js';
@@ -83,12 +84,16 @@ export abstract class Classes {
   digest(data: Bytes, options: DigestOptions & CallOptions = {}): Promise<Buffer | ResultWithInfo<Buffer>> {
     return attempt(() => {
       const recipe = digestRecipe(options);
+      if (isPlain(options) && this.#tryHere(recipe, data, false)) {
+        return Promise.resolve(this.classes.engines.takeOutput());
+      }
       return this.classes.run(recipe, recipe.request(toBytes(data)), undefined, limits(options), asData);
     });
   }
 
   digestSync(data: Bytes, options: DigestOptions = {}): Buffer {
     const recipe = digestRecipe(options);
+    if (this.#tryHere(recipe, data, true)) return this.classes.engines.takeOutput();
     return this.classes.runSync(recipe, recipe.request(toBytes(data)), undefined, false, asData) as Buffer;
   }
 
@@ -98,6 +103,14 @@ export abstract class Classes {
       const make = (data: Bytes) => ({ operation: recipe.request(toBytes(data)), finish: asData });
       return this.classes.many(recipe, messages, undefined, options, make);
     });
+  }
+
+  /** Runs something without a key here and now, where that is the shortest way. */
+  #tryHere(recipe: Recipe, data: Bytes, isSync: boolean): boolean {
+    return (
+      data instanceof Uint8Array &&
+      this.classes.tryHere(recipe, data, undefined, undefined, undefined, isSync)
+    );
   }
 
   /** A digest of what comes in parts; with a key, an HMAC. */
@@ -203,6 +216,10 @@ export abstract class Classes {
     options: ChecksumOptions & { algorithm?: A } = {},
   ): ChecksumValue<A> {
     const recipe = checksumRecipe(options);
+    if (this.#tryHere(recipe, data, true)) {
+      const { result, resultHigh } = this.classes.engines;
+      return checksumValue(recipe, result, resultHigh) as ChecksumValue<A>;
+    }
     const finish = (operation: Operation) => checksumOf(operation, recipe);
     const operation = recipe.request(toBytes(data));
     return this.classes.runSync(recipe, operation, undefined, false, finish) as ChecksumValue<A>;

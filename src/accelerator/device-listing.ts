@@ -1,4 +1,6 @@
-import type { EngineDescription } from '../device/device.js';
+import { COMPRESSION_ALGORITHMS, type CompressionAlgorithm } from '../abi/algorithms.js';
+import { formatOf } from '../algorithms/options.js';
+import type { EngineDescription, FormatDescription } from '../device/device.js';
 import type { DriverDevice } from '../driver/driver.js';
 
 /** What `devices()` tells of one device. */
@@ -11,7 +13,10 @@ export interface DeviceListing {
   engines: EngineDescription[];
   /** Algorithms by class. */
   algorithms: Record<string, string[]>;
+  /** Of the deflate family. */
   levels: { min: number; max: number };
+  /** What can be done with each compression format. */
+  formats: Partial<Record<CompressionAlgorithm, FormatDescription>>;
   flags: string[];
 }
 
@@ -30,6 +35,11 @@ export function listDevice(
     engines: description.engines,
     algorithms: description.algorithms,
     levels: { min: 0, max: description.maxLevel },
+    formats: Object.fromEntries(
+      COMPRESSION_ALGORITHMS.map((name) => [name, formatOf(description, name)]).filter(
+        ([, format]) => format,
+      ),
+    ),
     flags: [
       device.sva ? 'sva' : 'mapped-memory',
       ...(description.streams ? ['streams'] : []),

@@ -37,6 +37,8 @@ export class Dispatcher {
   #suspended: DeviceLostError | undefined;
   readonly #onLost: (reason: string) => void;
   #drained: (() => void) | undefined;
+  /** The device has completed what it was not given, or more than it was given: nothing it says is believed any more. */
+  #distrusted = false;
 
   /** @param onLost called when a synchronous wait finds out that the device has gone */
   constructor(queue: DeviceQueue, staging: Staging, device: string, onLost: (reason: string) => void) {
@@ -117,7 +119,10 @@ export class Dispatcher {
       this.queue.submit(this.#noopSubmission);
       this.queue.publish();
       for (let polls = 0; polls < QUICK_POLLS; polls++) {
-        if (this.queue.poll(completion)) return;
+        if (!this.queue.poll(completion)) continue;
+        if (completion.requestId === id) return;
+        this.#distrust();
+        throw this.#lost ?? this.#suspended!;
       }
       this.#idCount--;
       this.#inFlight[id] = operation;
@@ -132,7 +137,7 @@ export class Dispatcher {
     this.#spin.start();
     while (operation.state !== 'done') {
       if (this.reap() > 0 || this.#spin.rest(Number.POSITIVE_INFINITY) < 0) continue;
-      if (!this.queue.failed) continue;
+      if (!this.queue.failed && !this.#distrusted) continue;
       this.#onLost('the device failed while a request waited for it');
       // Another device is found on the event loop, which stands still here.
       this.#withdraw(operation);
@@ -145,12 +150,14 @@ export class Dispatcher {
   reap(): number {
     const completion = this.#completion;
     let count = 0;
-    while (this.queue.poll(completion)) {
-      count++;
+    while (!this.#distrusted && this.queue.poll(completion)) {
       const id = completion.requestId;
       const operation = this.#inFlight[id];
-      // An id that is not in flight can only come from a device that does not keep to the protocol.
-      if (!operation) continue;
+      if (!operation || !isPossible(completion, operation)) {
+        this.#distrust();
+        break;
+      }
+      count++;
       this.#inFlight[id] = undefined;
       this.#ids[this.#idCount++] = id;
       operation.complete(completion);
@@ -164,6 +171,12 @@ export class Dispatcher {
       if (this.#drained && this.pending === 0) this.#drained();
     }
     return count;
+  }
+
+  /** Called for a completion that no device gives that keeps to the protocol. */
+  #distrust(): void {
+    this.#distrusted = true;
+    this.#onLost('the device completed a request that it was not given, or beyond its buffers');
   }
 
   #startWaiting(): void {
@@ -346,6 +359,7 @@ export class Dispatcher {
     const again = this.#inFlight.filter((operation) => operation !== undefined);
     const waiting = this.#waiting.slice(this.#waitingHead);
     this.#suspended = undefined;
+    this.#distrusted = false;
     this.#queue = queue;
     this.#staging = staging;
     this.#spin = new Spin(queue);
@@ -387,6 +401,14 @@ export class Dispatcher {
     await this.#drain();
     this.#waiter.close();
   }
+}
+
+/** Whether a completion stays within the buffers of what it completes. */
+function isPossible({ status, produced, consumed }: Completion, operation: Operation): boolean {
+  if (status !== STATUS.ok) return true;
+  // A checksum of 64 bits has its high half there.
+  const fits = operation.operation === OPCODE.checksum || (produced >= 0 && produced <= operation.capacity);
+  return fits && consumed >= 0 && consumed <= operation.inputLength;
 }
 
 /** Whether an operation needs state that is kept on the device. */

@@ -2,8 +2,10 @@ import { OPCODE, SQE_FLAG } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import type { Recipe } from '../algorithms/recipe.js';
 import type { Engine, EngineRequest } from '../device/engines/engine.js';
+import type { Offer } from '../device/engines/registry.js';
 import { ClosedError } from '../errors.js';
 import { addressOf } from '../sys/memory.js';
+import type { CallerEngines } from './caller-engines.js';
 
 /** What a session is opened with. */
 export interface SessionSpec {
@@ -37,6 +39,8 @@ export function sessionSpec(recipe: Recipe, more: Partial<SessionSpec> = {}): Se
 export class KeySession {
   readonly spec: SessionSpec;
   readonly #key: Buffer;
+  #offer: Offer | undefined;
+  #keyAddress = 0;
   #engine: Engine | undefined;
   #context = 0;
   /** The session on a device, by the device's generation: another device is asked anew. */
@@ -64,10 +68,18 @@ export class KeySession {
     if (this.#closed) throw new ClosedError('the session is closed', { hint: 'open another' });
   }
 
+  /** What serves the session in the calling thread; undefined where nothing there can. */
+  offer(engines: CallerEngines): Offer | undefined {
+    const { operation, algorithm, sequence } = this.spec;
+    this.#offer ??= engines.registry.chooseForSession(operation, algorithm, sequence);
+    return this.#offer;
+  }
+
   /** Puts the calling thread's context and the key into a request; false if the key is none. */
   lend(request: EngineRequest, engine: Engine): boolean {
     const { operation, algorithm } = request;
-    request.key = this.#key.length === 0 ? 0 : addressOf(this.#key);
+    if (this.#keyAddress === 0 && this.#key.length > 0) this.#keyAddress = addressOf(this.#key);
+    request.key = this.#keyAddress;
     request.keyLength = this.#key.length;
     if (this.#engine !== engine) {
       this.#closeContext();

@@ -1,7 +1,7 @@
 import type { Bytes } from '../algorithms/options.js';
 import { toBytes } from '../algorithms/options.js';
 import type { Recipe } from '../algorithms/recipe.js';
-import { limits } from './cipher-session.js';
+import { isPlain, limits } from './cipher-session.js';
 import { asData, type CallOptions, type ClassCalls, type ResultWithInfo } from './class-calls.js';
 import { KeySession, sessionSpec } from './key-session.js';
 
@@ -23,6 +23,9 @@ export class MacSession {
   mac(data: Bytes, options?: CallOptions): Promise<Buffer>;
   mac(data: Bytes, options: CallOptions = {}): Promise<Buffer | ResultWithInfo<Buffer>> {
     try {
+      if (isPlain(options) && data instanceof Uint8Array && this.#tryHere(data, false)) {
+        return Promise.resolve(this.#calls.engines.takeOutput());
+      }
       const operation = this.#recipe.request(toBytes(data));
       return this.#calls.run(this.#recipe, operation, this.#key, limits(options), asData);
     } catch (error) {
@@ -31,8 +34,13 @@ export class MacSession {
   }
 
   macSync(data: Bytes): Buffer {
+    if (data instanceof Uint8Array && this.#tryHere(data, true)) return this.#calls.engines.takeOutput();
     const operation = this.#recipe.request(toBytes(data));
     return this.#calls.runSync(this.#recipe, operation, this.#key, false, asData) as Buffer;
+  }
+
+  #tryHere(data: Uint8Array, isSync: boolean): boolean {
+    return this.#calls.tryHere(this.#recipe, data, this.#key, undefined, undefined, isSync);
   }
 
   /** The codes of many messages, in order. */

@@ -61,15 +61,20 @@ export class Placement {
     isSync: boolean,
     dispatcher: Dispatcher,
   ): RanBecause | undefined {
-    if (this.#fixed !== undefined) {
-      return operation.inputLength < this.#sizeFor(recipe) ? 'small' : undefined;
-    }
     // Whoever waits without doing anything else gains nothing by waiting for somebody else.
-    if (isSync) return 'synchronous';
+    if (this.isInline(recipe, operation.inputLength, nanoseconds, isSync)) {
+      return isSync && this.#fixed === undefined ? 'synchronous' : 'small';
+    }
+    if (this.#fixed !== undefined) return undefined;
     const queueNs = this.#queueNs + operation.inputLength * COPY_NS_PER_BYTE;
-    if (nanoseconds <= queueNs) return 'small';
     const isFull = dispatcher.pending >= dispatcher.queue.depth;
     return isFull && nanoseconds <= FULL_FACTOR * queueNs ? 'the queue is full' : undefined;
+  }
+
+  /** Whether a request that takes so long, of so many bytes, runs in the calling thread, whatever the queue looks like. */
+  isInline(recipe: Recipe, bytes: number, nanoseconds: number, isSync: boolean): boolean {
+    if (this.#fixed !== undefined) return bytes < this.#sizeFor(recipe);
+    return isSync || nanoseconds <= this.#queueNs + bytes * COPY_NS_PER_BYTE;
   }
 
   #sizeFor({ algorithmName }: Recipe): number {

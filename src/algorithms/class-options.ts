@@ -101,11 +101,18 @@ function wholeNumber(name: string, value: unknown, min: number, max: number): nu
   throw new ArgumentError(`${name} must be a whole number from ${min} to ${max}`);
 }
 
+/** Recipes that have nothing but an algorithm, made once. */
+const digests = new Map<unknown, Recipe>();
+const checksums = new Map<unknown, Recipe>();
+
 export function digestRecipe(options: DigestOptions): Recipe {
   checkObject(options);
+  const known = digests.get(options.algorithm);
+  if (known) return known;
   const algorithm = algorithmOf<DigestAlgorithm>(options.algorithm, 'sha256', 'digest');
   const recipe = new Recipe('digest', algorithm);
   recipe.baseCapacity = factsOf(algorithm).outputBytes!;
+  digests.set(options.algorithm, recipe);
   return recipe;
 }
 
@@ -131,6 +138,8 @@ export interface CipherRecipes {
   algorithm: CipherAlgorithm | AeadAlgorithm;
   facts: AlgorithmFacts;
   isAead: boolean;
+  /** What is usual. */
+  ivBytes: number;
   tagBytes: number;
   encrypt: Recipe;
   decrypt: Recipe;
@@ -160,7 +169,7 @@ export function cipherRecipes(options: Partial<CipherOptions>): CipherRecipes {
   }
   made.encrypt.baseCapacity = isAead ? tagBytes : facts.pads && padded ? facts.blockBytes! : 0;
   made.decrypt.baseCapacity = isAead ? -tagBytes : 0;
-  return { algorithm, facts, isAead, tagBytes, ...made };
+  return { algorithm, facts, isAead, ivBytes: facts.ivBytes ?? 0, tagBytes, ...made };
 }
 
 function tagLength(algorithm: AlgorithmName, isAead: boolean, given: unknown): number {
@@ -204,10 +213,15 @@ export function cipherParameters(
 
 export function checksumRecipe(options: ChecksumOptions): Recipe {
   checkObject(options);
+  const { seed } = options;
+  const known = seed === undefined ? checksums.get(options.algorithm) : undefined;
+  if (known) return known;
   const algorithm = algorithmOf<ChecksumAlgorithm>(options.algorithm, 'crc32', 'checksum');
   const recipe = new Recipe('checksum', algorithm);
-  const { seed } = options;
-  if (seed === undefined) return recipe;
+  if (seed === undefined) {
+    checksums.set(options.algorithm, recipe);
+    return recipe;
+  }
   const bits = factsOf(algorithm).outputBytes! * 8;
   const wide = bits === 64;
   if (algorithm === 'xxh64' || algorithm === 'xxh3') {

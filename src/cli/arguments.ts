@@ -1,6 +1,6 @@
-import { DEFAULT_LEVEL, DEFLATE_ALGORITHMS, type DeflateAlgorithm } from '../abi/algorithms.js';
+import { DEFAULT_LEVELS } from '../abi/algorithms.js';
 import { Failure } from './failure.js';
-import { SUFFIX } from './names.js';
+import { FILE_FORMATS, type FileFormat, SUFFIX } from './names.js';
 import { type OptionTable, parseOptions } from './options.js';
 
 export interface CompressArguments {
@@ -19,12 +19,23 @@ export interface CompressArguments {
   suffix: string;
   /** Set when the user names the output. */
   output: string | undefined;
-  algorithm: DeflateAlgorithm;
+  /** Undefined where each file tells its own: by its magic number, or its name. */
+  algorithm: FileFormat | undefined;
 }
 
 const FASTEST = 1;
 const BEST = 9;
-const HIGHEST = 12;
+
+/** Levels that there may be, and which of them is the best: beyond gzip's 9 nobody expects more. */
+const DEFLATE_LEVELS = { min: 0, max: 12, best: BEST };
+const LEVELS: Record<FileFormat, { min: number; max: number; best: number }> = {
+  gzip: DEFLATE_LEVELS,
+  deflate: DEFLATE_LEVELS,
+  'deflate-raw': DEFLATE_LEVELS,
+  zstd: { min: 1, max: 19, best: 19 },
+  lz4: { min: 1, max: 12, best: 12 },
+  br: { min: 0, max: 11, best: 11 },
+};
 
 const OPTIONS: OptionTable = {
   keep: { type: 'boolean', short: 'k' },
@@ -54,15 +65,17 @@ export function compressArguments(args: string[], decompress: boolean): Compress
   const has = (name: string): boolean => options.some((option) => option.name === name);
   const last = (name: string): string | undefined =>
     options.findLast((option) => option.name === name)?.value;
-  const algorithm = toAlgorithm(last('algorithm') ?? 'gzip');
+  const unpacks = decompress || has('decompress') || has('test');
+  const named = last('algorithm');
+  const algorithm = toAlgorithm(named ?? 'gzip');
   const output = last('output');
   const suffix = last('suffix') ?? SUFFIX[algorithm];
   if (suffix === '' || suffix.includes('/')) throw new Failure(`invalid suffix ${JSON.stringify(suffix)}`);
-  let level = DEFAULT_LEVEL;
+  let level = DEFAULT_LEVELS[algorithm];
   for (const { name, value } of options) {
     if (name === 'fast') level = FASTEST;
-    else if (name === 'best') level = BEST;
-    else if (name === 'level') level = toLevel(value!);
+    else if (name === 'best') level = LEVELS[algorithm].best;
+    else if (name === 'level') level = toLevel(value!, algorithm);
     else if (name.startsWith('level-')) level = Number(name.slice('level-'.length));
   }
   const files = operands.length > 0 ? operands : ['-'];
@@ -70,7 +83,7 @@ export function compressArguments(args: string[], decompress: boolean): Compress
   if (output === '') throw new Failure('--output needs a name');
   return {
     files,
-    decompress: decompress || has('decompress') || has('test'),
+    decompress: unpacks,
     keep: has('keep'),
     stdout: has('stdout') || output === '-',
     force: has('force'),
@@ -82,21 +95,20 @@ export function compressArguments(args: string[], decompress: boolean): Compress
     level,
     suffix,
     output: output === '-' ? undefined : output,
-    algorithm,
+    algorithm: unpacks && named === undefined ? undefined : algorithm,
   };
 }
 
-function toLevel(text: string): number {
+function toLevel(text: string, algorithm: FileFormat): number {
   const level = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (level >= 0 && level <= HIGHEST) return level;
-  throw new Failure(`there is no level ${JSON.stringify(text)}; there are 0 to ${HIGHEST}`);
+  const { min, max } = LEVELS[algorithm];
+  if (level >= min && level <= max) return level;
+  throw new Failure(`there is no level ${JSON.stringify(text)}; there are ${min} to ${max}`);
 }
 
-function toAlgorithm(text: string): DeflateAlgorithm {
-  const name = text === 'zlib' ? 'deflate' : text;
-  const found = DEFLATE_ALGORITHMS.find((algorithm) => algorithm === name);
+function toAlgorithm(text: string): FileFormat {
+  const name = text === 'zlib' ? 'deflate' : text === 'brotli' ? 'br' : text;
+  const found = FILE_FORMATS.find((algorithm) => algorithm === name);
   if (found) return found;
-  throw new Failure(
-    `there is no algorithm ${JSON.stringify(text)}; there are ${DEFLATE_ALGORITHMS.join(', ')}`,
-  );
+  throw new Failure(`there is no algorithm ${JSON.stringify(text)}; there are ${FILE_FORMATS.join(', ')}`);
 }

@@ -1,14 +1,16 @@
-import { ALGORITHM, type DeflateAlgorithm } from '../abi/algorithms.js';
+import { ALGORITHM, isCuttable, isDeflate } from '../abi/algorithms.js';
 import { OPCODE, SQE_FLAG } from '../abi/queue.js';
 import type { Accelerator } from '../accelerator/accelerator.js';
-import { PIECE_BYTES } from '../algorithms/compression.js';
+import { compressBound, PIECE_BYTES, WHOLE_INPUT_BYTES } from '../algorithms/compression.js';
 import { type GzipHeader, StreamTrailer, streamHeader } from '../algorithms/framing.js';
 import { Channel, together } from './channel.js';
+import { Failure } from './failure.js';
+import type { FileFormat } from './names.js';
 import { type Outcome, RequestQueue, type Slot } from './request-queue.js';
 import type { Sink } from './sink.js';
 import type { Source } from './source.js';
 
-/** Room for the worst case: stored blocks and a sync marker. */
+/** Room for the worst case: stored blocks and a sync marker, or a frame. */
 const OUTPUT_BYTES = PIECE_BYTES + PIECE_BYTES / 8 + 256;
 /** Pieces for each engine thread: in work, queued behind it, being read, being written, and some for bursts. */
 const SLOTS_PER_THREAD = 6;
@@ -27,7 +29,7 @@ interface Piece {
 }
 
 export interface FileCompression {
-  algorithm: DeflateAlgorithm;
+  algorithm: FileFormat;
   level: number;
   header: GzipHeader;
 }
@@ -39,6 +41,8 @@ export interface FileCompression {
 export class FileCompressor {
   readonly #queue: RequestQueue;
   readonly #pieces: Piece[];
+  /** Input and output of a file that is one request; made when one comes. */
+  #whole: Slot[] | undefined;
 
   private constructor(queue: RequestQueue, pieces: Piece[]) {
     this.#queue = queue;
@@ -62,12 +66,40 @@ export class FileCompressor {
 
   /** Compresses what the source has left. After an error the compressor cannot be used again. */
   async run(source: Source, sink: Sink, compression: FileCompression): Promise<void> {
+    if (!isCuttable(compression.algorithm)) return this.#runWhole(source, sink, compression);
     const free = new Channel<Piece>(this.#pieces);
     const started = new Channel<Piece>();
     await together(
       [this.#read(source, compression, free, started), this.#write(sink, compression, started, free)],
       [free, started],
     );
+  }
+
+  /** A file of a format that cannot be cut: one request, which bounds its size. */
+  async #runWhole(source: Source, sink: Sink, { algorithm, level }: FileCompression): Promise<void> {
+    const capacity = compressBound(algorithm, WHOLE_INPUT_BYTES);
+    // A byte more than there may be tells a file of that size from a larger one.
+    this.#whole ??= [
+      ...(await this.#queue.reserve(1, WHOLE_INPUT_BYTES + 1)),
+      ...(await this.#queue.reserve(1, capacity)),
+    ];
+    const [input, output] = this.#whole as [Slot, Slot];
+    const length = await source.fill(input.buffer);
+    if (length > WHOLE_INPUT_BYTES) {
+      throw new Failure(
+        `too large for ${algorithm}: at most ${WHOLE_INPUT_BYTES} bytes (zstd has no such limit)`,
+      );
+    }
+    const { produced } = await this.#queue.run({
+      operation: OPCODE.compress,
+      algorithm: ALGORITHM[algorithm],
+      level,
+      source: input.address,
+      sourceLength: length,
+      destination: output.address,
+      capacity,
+    });
+    await sink.write([output.buffer.subarray(0, produced)]);
   }
 
   async #read(
@@ -97,11 +129,12 @@ export class FileCompressor {
   }
 
   #start(piece: Piece, compression: FileCompression, last: boolean, started: Channel<Piece>): void {
+    const { algorithm } = compression;
     piece.outcome = this.#queue.run({
       operation: OPCODE.compress,
-      algorithm: ALGORITHM['deflate-raw'],
+      algorithm: ALGORITHM[isDeflate(algorithm) ? 'deflate-raw' : algorithm],
       level: compression.level,
-      flags: (last ? 0 : SQE_FLAG.piece) | CHECKSUM_FLAG[compression.algorithm],
+      flags: isDeflate(algorithm) ? (last ? 0 : SQE_FLAG.piece) | CHECKSUM_FLAG[algorithm] : 0,
       source: piece.input.address,
       sourceLength: piece.length,
       destination: piece.output.address,

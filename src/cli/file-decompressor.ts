@@ -1,9 +1,11 @@
-import { ALGORITHM, type DeflateAlgorithm } from '../abi/algorithms.js';
+import { ALGORITHM } from '../abi/algorithms.js';
 import { CQE_FLAG, OPCODE } from '../abi/queue.js';
 import type { Accelerator } from '../accelerator/accelerator.js';
-import { isGzipMagic } from '../algorithms/framing.js';
+import type { DeviceListing } from '../accelerator/device-listing.js';
+import { startsPart } from '../algorithms/framing.js';
 import { Channel, together } from './channel.js';
 import { Failure } from './failure.js';
+import type { FileFormat } from './names.js';
 import { type Outcome, RequestQueue, type Slot } from './request-queue.js';
 import type { Sink } from './sink.js';
 import type { Source } from './source.js';
@@ -13,9 +15,12 @@ const OUTPUT_BYTES = 1024 * 1024;
 const SLOTS = 8;
 /** An output slot with less room than this is written rather than filled further. */
 const LITTLE_ROOM = 64 * 1024;
-/** Room before each chunk, for the byte of the one before that may have begun a gzip member. */
-const LEAD_BYTES = 1;
-const GZIP_MAGIC_START = 0x1f;
+/** Room before each chunk, for bytes of the one before that may begin a magic number, which has four. */
+const LEAD_BYTES = 3;
+/** Formats that tell themselves. */
+const WITH_MAGIC = ['gzip', 'zstd', 'lz4'] as const;
+
+type Formats = DeviceListing['formats'];
 
 /** Compressed bytes, from `start` to `end` of a slot. */
 interface Chunk {
@@ -33,8 +38,11 @@ interface Filled {
 export type Trailing = 'nothing' | 'garbage';
 
 export interface FileDecompression {
-  algorithm: DeflateAlgorithm;
-  /** Input that is not gzip is copied, as `gzip -dcf` does, instead of being an error. */
+  /** Undefined for what the input's magic number says it is. */
+  algorithm: FileFormat | undefined;
+  /** What its name says, which decides where no magic number does. */
+  byName: FileFormat | undefined;
+  /** Input that is not compressed is copied, as `gzip -dcf` does, instead of being an error. */
   passThrough: boolean;
 }
 
@@ -46,21 +54,20 @@ export class FileDecompressor {
   readonly #queue: RequestQueue;
   readonly #inputs: Slot[];
   readonly #outputs: Slot[];
+  readonly #formats: Formats;
 
-  private constructor(queue: RequestQueue, inputs: Slot[], outputs: Slot[]) {
+  private constructor(queue: RequestQueue, inputs: Slot[], outputs: Slot[], formats: Formats) {
     this.#queue = queue;
+    this.#formats = formats;
     this.#inputs = inputs;
     this.#outputs = outputs;
   }
 
-  /** @throws Failure where no engine of the device keeps streams */
   static async create(accelerator: Accelerator): Promise<FileDecompressor> {
-    if (!accelerator.devices()[0]!.flags.includes('streams')) {
-      throw new Failure('no engine here decompresses streams (isa-l and zlib do: are they turned off?)');
-    }
     const queue = await RequestQueue.create(accelerator);
     const inputs = await queue.reserve(SLOTS, LEAD_BYTES + INPUT_BYTES);
-    return new FileDecompressor(queue, inputs, await queue.reserve(SLOTS, OUTPUT_BYTES));
+    const { formats } = accelerator.devices()[0]!;
+    return new FileDecompressor(queue, inputs, await queue.reserve(SLOTS, OUTPUT_BYTES), formats);
   }
 
   /** Decompresses what the source has left. After an error the decompressor cannot be used again. */
@@ -70,7 +77,7 @@ export class FileDecompressor {
     const chunks = new Channel<Chunk>();
     const filled = new Channel<Filled>();
     const output = new Output(freeOutputs, filled);
-    const inflation = new Inflation(this.#queue, options, output);
+    const inflation = new Inflation(this.#queue, options, output, this.#formats);
     const inflate = async (): Promise<void> => {
       try {
         for (;;) {
@@ -82,7 +89,7 @@ export class FileDecompressor {
           freeInputs.put(chunk.slot);
           if (inflation.trailing === 'garbage') break;
         }
-        inflation.finish();
+        await inflation.finish();
       } finally {
         await inflation.close();
         output.flush();
@@ -156,7 +163,7 @@ class Output {
   }
 }
 
-/** One file's stream, or gzip members, as its chunks come. */
+/** One file's stream, or its members or frames, as its chunks come. */
 class Inflation {
   trailing: Trailing = 'nothing';
   readonly #queue: RequestQueue;
@@ -167,10 +174,14 @@ class Inflation {
   #between = true;
   #padding = false;
   #copying = false;
-  /** A last byte that may begin a member, or not: the next chunk tells. */
-  #held = false;
+  /** Last bytes that may begin a member or frame, or not: the next chunk tells. */
+  #held: Uint8Array | undefined;
+  readonly #formats: Formats;
+  #algorithm: FileFormat | undefined;
 
-  constructor(queue: RequestQueue, options: FileDecompression, output: Output) {
+  constructor(queue: RequestQueue, options: FileDecompression, output: Output, formats: Formats) {
+    this.#formats = formats;
+    this.#algorithm = options.algorithm;
     this.#queue = queue;
     this.#options = options;
     this.#output = output;
@@ -179,8 +190,9 @@ class Inflation {
   async add({ slot, start, end }: Chunk): Promise<void> {
     let at = start;
     if (this.#held) {
-      slot.buffer[--at] = GZIP_MAGIC_START;
-      this.#held = false;
+      at -= this.#held.length;
+      slot.buffer.set(this.#held, at);
+      this.#held = undefined;
     }
     while (at < end || !this.#between) {
       if (this.#copying) return this.#copy(slot.buffer.subarray(at, end));
@@ -205,27 +217,44 @@ class Inflation {
     }
   }
 
-  /** Whether these bytes begin the stream, or another gzip member. */
+  /** Whether these bytes begin the stream, or another member or frame. */
   #starts(bytes: Uint8Array): boolean {
     if (this.#members > 0 && (this.#padding || bytes[0] === 0)) {
       this.#padding = true;
       if (bytes.some((byte) => byte !== 0)) this.trailing = 'garbage';
       return false;
     }
-    if (this.#options.algorithm === 'gzip') {
-      if (bytes.length === 1 && bytes[0] === GZIP_MAGIC_START) {
-        this.#held = true;
-        return false;
-      }
-      this.#between = !isGzipMagic(bytes, 0);
-    } else {
-      this.#between = this.#members > 0;
+    const algorithm = this.#algorithm ?? this.#recognise(bytes);
+    const starts = WITH_MAGIC.some((each) => each === algorithm)
+      ? startsPart(algorithm, bytes, 0)
+      : this.#members === 0
+        ? 'yes'
+        : 'no';
+    if (starts === 'perhaps') {
+      this.#held = Uint8Array.from(bytes);
+      return false;
     }
+    this.#algorithm = algorithm;
+    this.#between = starts === 'no';
     if (!this.#between) return true;
     if (this.#members > 0) this.trailing = 'garbage';
     else if (this.#options.passThrough) this.#copying = true;
-    else throw new Failure('not in gzip format');
+    else
+      throw new Failure(
+        `not in ${algorithm} format${(this.#options.algorithm ?? this.#options.byName) ? '' : ', nor in another that is known'}`,
+      );
     return false;
+  }
+
+  /** What input is that nobody has named: what its magic number says, else what its name says. */
+  #recognise(bytes: Uint8Array): FileFormat {
+    const { byName } = this.#options;
+    const named = WITH_MAGIC.find((each) => each === byName);
+    if (byName !== undefined && named === undefined) return byName;
+    const candidates = named === undefined ? WITH_MAGIC : [named, ...WITH_MAGIC];
+    const find = (answer: 'yes' | 'perhaps'): FileFormat | undefined =>
+      candidates.find((each) => startsPart(each, bytes, 0) === answer);
+    return find('yes') ?? find('perhaps') ?? named ?? 'gzip';
   }
 
   async #copy(bytes: Uint8Array): Promise<void> {
@@ -239,8 +268,12 @@ class Inflation {
   }
 
   async #step(source: number, sourceLength: number, destination: number, capacity: number): Promise<Outcome> {
-    const algorithm = ALGORITHM[this.#options.algorithm];
+    const name = this.#algorithm!;
+    const algorithm = ALGORITHM[name];
     if (this.#session === 0) {
+      if (!this.#formats[name]?.streams) {
+        throw new Failure(`no engine here decompresses streams of ${name} (is one that does turned off?)`);
+      }
       this.#session = (await this.#queue.run({ operation: OPCODE.sessionOpen, algorithm })).result;
     }
     const session = this.#session;
@@ -249,8 +282,10 @@ class Inflation {
   }
 
   /** The input has ended. */
-  finish(): void {
+  async finish(): Promise<void> {
     if (this.#copying) return;
+    // Too short for a magic number, so not compressed.
+    if (this.#held && this.#members === 0 && this.#options.passThrough) return this.#copy(this.#held);
     if (this.#held && this.#members > 0) this.trailing = 'garbage';
     else if (this.#held || !this.#between || this.#members === 0) throw new Failure('unexpected end of file');
   }

@@ -3,7 +3,7 @@
 const ENVIRONMENT = `environment:
   WARPDRIVE_DEVICE           the device to open (embedded)
   WARPDRIVE_ENGINES          the most engine threads (as many as processors)
-  WARPDRIVE_DISABLE_ENGINES  engines not to use, with commas: isa-l,libdeflate,zlib,node
+  WARPDRIVE_DISABLE_ENGINES  engines not to use, with commas: isa-l,libdeflate,zstd,lz4...
   WARPDRIVE_SPIN_US          how long an idle engine polls before it sleeps (100)
 `;
 
@@ -15,6 +15,7 @@ commands:
   encrypt [FILES]      encrypt files, with a passphrase or a key
   decrypt [FILES]      decrypt them
   hash [FILES]         print digests, or check a list of them, as sha256sum does
+  checksum [FILES]     print checksums, or check a list of them
   devices [--json]     list devices and their engines
   inspect unix:PATH    show what a vfio-user device is, whoever wrote it
   serve                share one accelerator between processes: the broker
@@ -36,9 +37,9 @@ const FILE_OPTIONS = `  -c, --stdout         write to standard output, keep the 
   -k, --keep           keep the input files
   -o, --output FILE    write to FILE; "-" is standard output
   -q, --quiet          no warnings, no progress
-  -S, --suffix .SUF    the suffix instead of .gz, .zz or .deflate
+  -S, --suffix .SUF    the suffix instead of .gz, .zst, .lz4, .br, .zz or .deflate
   -v, --verbose        tell about each file
-  -a, --algorithm NAME gzip (by default), deflate or deflate-raw
+  -a, --algorithm NAME gzip (by default), zstd, lz4, br, deflate or deflate-raw
   -h, --help           this text
 `;
 
@@ -62,12 +63,13 @@ const SEALED_EXIT_CODES = 'exit codes: 0 done, 1 error, 2 warning (a file was sk
 const HELP: Record<string, string> = {
   compress: `usage: warpdrive compress [OPTIONS] [FILES]
 
-Compresses each FILE to FILE.gz and removes FILE. Without FILES, or for "-", compresses
-standard input to standard output.
+Compresses each FILE to FILE.gz (or .zst, .lz4, .br) and removes FILE. Without FILES, or for
+"-", compresses standard input to standard output. Files of br have at most 15.75 MiB.
 
 options:
-  -1 .. -9             fast to best (by default 6); --fast is -1, --best is -9
-      --level N        0 (stored) to 12; beyond 9 where libdeflate is there
+  -1 .. -9             levels 1 to 9; --fast is -1, --best the best of the format
+      --level N        gzip, deflate: 0 (stored) to 12, beyond 9 with libdeflate (by default 6);
+                       zstd: 1 to 19 (3); lz4: 1 to 12 (1); br: 0 to 11 (6)
   -n, --no-name        store neither name nor time in the gzip header
   -d, --decompress     decompress instead
   -t, --test           check compressed files, write nothing
@@ -76,8 +78,10 @@ ${ENVIRONMENT}
 ${EXIT_CODES}`,
   decompress: `usage: warpdrive decompress [OPTIONS] [FILES]
 
-Decompresses each FILE.gz to FILE and removes FILE.gz. Without FILES, or for "-",
-decompresses standard input to standard output. With -c -f, what is not gzip is copied.
+Decompresses each FILE.gz to FILE and removes FILE.gz; also .zst, .lz4, .br, .zz and .deflate.
+Without FILES, or for "-", decompresses standard input to standard output. gzip, zstd and lz4
+are known by their first bytes, the others by the name or -a. With -c -f, what is in none of
+them is copied.
 
 options:
   -t, --test           check compressed files, write nothing
@@ -104,7 +108,7 @@ standard input to standard output.
 
 An output file appears only once all of it is known to be authentic. A regular file that goes
 to standard output is read twice: verified as a whole, then written. From a pipe to standard
-output, each 64 KiB are written once they are authentic, and only the exit code tells that
+output, chunks are written as they turn out to be authentic, and only the exit code tells that
 nothing is missing: look at it before you use the output.
 
 A file may ask for at most 1 GiB of memory and some seconds to derive its key; one that asks
@@ -134,6 +138,20 @@ options:
       --status         with -c: no lines at all; the exit code tells
       --strict         with -c: a line that is improperly formatted is an error
   -w, --warn           with -c: tell about each such line
+  -h, --help           this text
+
+${ENVIRONMENT}
+exit codes: 0 done, 1 error, or something differs
+`,
+  checksum: `usage: warpdrive checksum [OPTIONS] [FILES]
+
+Prints a line "HEX  NAME" for each FILE. Without FILES, or for "-", reads standard input.
+
+options:
+  -a, --algorithm NAME crc32 (by default), crc32c, crc64-ecma, adler32, xxh64 or xxh3;
+                       the last two take at most 16 MiB
+  -c, --check          read such lines from the FILES, and check what they name
+  -q, --quiet          with -c, print no line for what is right
   -h, --help           this text
 
 ${ENVIRONMENT}

@@ -19,8 +19,8 @@ export interface InputRules {
   follow: boolean;
   /** Takes a file that has other names, too. */
   allowLinks: boolean;
-  /** Tried behind a name that does not exist. */
-  suffix: string | undefined;
+  /** Tried in turn behind a name that does not exist. */
+  suffixes: readonly string[];
 }
 
 export function openStdin(): Input {
@@ -33,7 +33,7 @@ export function openStdin(): Input {
  * @throws Failure for what the rules leave out
  */
 export function openInput(name: string, rules: InputRules): Input {
-  const path = existing(name, rules.suffix);
+  const path = existing(name, rules.suffixes);
   const known = lstatSync(path, { bigint: true });
   if (known.isSymbolicLink() && !rules.follow) {
     throw new Failure('is a symbolic link (-f or -c follows it)', { subject: path });
@@ -51,14 +51,15 @@ export function openInput(name: string, rules: InputRules): Input {
   }
 }
 
-/** The name, or the name with the suffix where only that exists. */
-function existing(name: string, suffix: string | undefined): string {
-  if (suffix === undefined || name.endsWith(suffix)) return name;
+/** The name, or the name with a suffix where only that exists. */
+function existing(name: string, suffixes: readonly string[]): string {
+  if (suffixes.some((suffix) => name.endsWith(suffix))) return name;
   try {
     lstatSync(name);
   } catch (error) {
-    const longer = name + suffix;
-    if (errorCode(error) === 'ENOENT' && lstatSync(longer, { throwIfNoEntry: false })) return longer;
+    if (errorCode(error) !== 'ENOENT') return name;
+    const found = suffixes.find((suffix) => lstatSync(name + suffix, { throwIfNoEntry: false }));
+    if (found !== undefined) return name + found;
   }
   return name;
 }

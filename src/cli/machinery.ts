@@ -1,6 +1,7 @@
+import { isDeflate } from '../abi/algorithms.js';
 import type { Accelerator } from '../accelerator/accelerator.js';
 import { Failure } from './failure.js';
-import type { FileCompressor } from './file-compressor.js';
+import type { FileCompression, FileCompressor } from './file-compressor.js';
 import type { FileDecompressor } from './file-decompressor.js';
 
 /** No file can be worked on, neither this one nor the next. */
@@ -31,16 +32,21 @@ export class Machinery {
   }
 
   /** @throws Unavailable also where the device has no such level */
-  async compressor(level: number): Promise<FileCompressor> {
+  async compressor({ algorithm, level }: FileCompression): Promise<FileCompressor> {
     const [{ FileCompressor }, accelerator] = await Promise.all([
       import('./file-compressor.js'),
       this.accelerator(),
     ]);
-    const { min, max } = accelerator.devices()[0]!.levels;
+    const levels = accelerator.devices()[0]!.formats[algorithm]?.levels;
+    if (!levels) {
+      throw new Unavailable(`no engine here compresses ${algorithm} ("warpdrive devices" lists them)`);
+    }
+    const { min, max } = levels;
     if (level < min || level > max) {
-      throw new Unavailable(
-        `there is no level ${level} here; there are ${min} to ${max} (10 to 12 need libdeflate: apt-get install libdeflate0)`,
-      );
+      const more = isDeflate(algorithm)
+        ? '10 to 12 need libdeflate: apt-get install libdeflate0'
+        : '"warpdrive devices" lists what is missing';
+      throw new Unavailable(`there is no level ${level} here; there are ${min} to ${max} (${more})`);
     }
     this.#compressor ??= await FileCompressor.create(accelerator);
     return this.#compressor;

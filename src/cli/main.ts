@@ -13,6 +13,7 @@ const COMMANDS: Record<string, Command> = {
   encrypt: async (args) => (await import('./encrypt.js')).runEncrypt('encrypt', args),
   decrypt: async (args) => (await import('./encrypt.js')).runEncrypt('decrypt', args),
   hash: async (args) => (await import('./hash.js')).runHash(args),
+  checksum: async (args) => (await import('./checksum.js')).runChecksum(args),
   devices: async (args) => (await import('./devices.js')).runDevices(args),
   inspect: async (args) => (await import('./inspect.js')).runInspect(args),
   serve: async (args) => (await import('./serve.js')).runServe(args),

@@ -84,7 +84,7 @@ function open(name: string, args: SealedArguments): Input {
   return openInput(name, {
     follow: reads,
     allowLinks: reads || args.keep,
-    suffix: args.decrypt ? SEALED_SUFFIX : undefined,
+    suffixes: args.decrypt ? [SEALED_SUFFIX] : [],
   });
 }
 

@@ -8,7 +8,7 @@ import { describe, EXIT, Failure } from './failure.js';
 import type { Trailing } from './file-decompressor.js';
 import { closeInput, type Input, openInput, openStdin } from './input.js';
 import type { Machinery } from './machinery.js';
-import { withoutSuffix } from './names.js';
+import { formatByName, SUFFIX, withoutSuffix } from './names.js';
 import { alreadyExists, isSpecial, OutputFile } from './output.js';
 import type { Progress } from './progress.js';
 import type { Report } from './report.js';
@@ -86,12 +86,17 @@ function chooseOutput(name: string, args: CompressArguments): string | undefined
   }
   if (plain !== undefined) return plain;
   // `decompress x` finds `x.gz`; whether that exists is seen when it is opened.
-  if (!exists(name) && exists(name + suffix)) return name;
+  if (!exists(name) && suffixesOf(args).some((each) => exists(name + each))) return name;
   if (!exists(name)) return undefined;
   throw new Failure('unknown suffix -- ignored (-c or -o takes it)', {
     subject: name,
     exitCode: EXIT.warning,
   });
+}
+
+/** What may follow a name that does not exist: the suffix, and that of every format where any will do. */
+function suffixesOf({ suffix, algorithm }: CompressArguments): string[] {
+  return algorithm === undefined ? [suffix, ...Object.values(SUFFIX)] : [suffix];
 }
 
 export function exists(path: string): boolean {
@@ -102,7 +107,7 @@ function open(name: string, args: CompressArguments): Input {
   return openInput(name, {
     follow: args.force || args.stdout || args.test,
     allowLinks: args.force || args.stdout || args.test || args.keep,
-    suffix: args.decompress ? args.suffix : undefined,
+    suffixes: args.decompress ? suffixesOf(args) : [],
   });
 }
 
@@ -151,10 +156,12 @@ async function transform(input: Input, sink: Sink, context: TaskContext): Promis
     if (args.decompress) {
       const decompressor = await machinery.decompressor();
       const passThrough = args.force && args.stdout && !args.test;
-      return await decompressor.run(source, sink, { algorithm, passThrough });
+      const byName = input.path === undefined ? undefined : formatByName(input.path);
+      return await decompressor.run(source, sink, { algorithm, byName, passThrough });
     }
-    const compressor = await machinery.compressor(level);
-    await compressor.run(source, sink, { algorithm, level, header: header(input, args) });
+    const compression = { algorithm: algorithm!, level, header: header(input, args) };
+    const compressor = await machinery.compressor(compression);
+    await compressor.run(source, sink, compression);
     return 'nothing';
   } finally {
     progress.stop();

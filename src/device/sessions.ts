@@ -110,7 +110,8 @@ export class Sessions {
     if (context === 0) {
       this.#keys.fill(0, keyAt, keyAt + sourceLength);
       Atomics.store(words, at + SESSION.state, SESSION_STATE.free);
-      return sourceLength > 0 ? STATUS.badKey : STATUS.noResources;
+      const hasKey = operation !== OPCODE.digest && !(operation === OPCODE.decompress && sourceLength === 0);
+      return hasKey ? STATUS.badKey : STATUS.noResources;
     }
     this.#state.setWide(this.#contextAt(at), context);
     const serial = (words[at + SESSION.serial]! % MAX_SERIAL) + 1;

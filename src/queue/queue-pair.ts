@@ -105,8 +105,12 @@ export class QueuePair {
     this.sq[((this.#tail & this.#mask) << SQE_WORD_SHIFT) + (SQE.bytes >> 2) - 1] = 0;
   }
 
-  /** The next completion: the index of its first word in `cq`, or -1 when there is none yet. */
+  /**
+   * The next completion: the index of its first word in `cq`, or -1 when there is none yet. With nothing in flight there
+   * is none, whatever a device that does not keep to the protocol has written.
+   */
   peek(): number {
+    if (this.#inFlight === 0) return -1;
     const at = (this.#head & this.#mask) << CQE_WORD_SHIFT;
     return Atomics.load(this.cq, at + PHASE) === ((this.#head + 1) | 0) ? at : -1;
   }

@@ -15,6 +15,7 @@ export const ENGINE_ID = {
   memory: 10,
   software: 11,
   'node-crypto': 12,
+  'ipsec-mb': 13,
 } as const;
 
 export type EngineName = keyof typeof ENGINE_ID;

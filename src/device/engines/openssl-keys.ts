@@ -199,9 +199,7 @@ export class OpensslKeys {
     const peer = this.#parse(request.source, request.sourceLength, true);
     if (peer === 0) return this.#failed(STATUS.badKey);
     request.consumed = request.sourceLength;
-    this.#memory.length = OUTPUT_BYTES;
     const fits = this.#fits(peer, request.algorithm) && f.EVP_PKEY_derive_set_peer(context, peer) > 0;
-    // `fits` has used the cell, too.
     this.#memory.length = OUTPUT_BYTES;
     const done = fits && f.EVP_PKEY_derive(context, output, lengthCell) > 0;
     f.EVP_PKEY_free(peer);

@@ -16,11 +16,13 @@ import {
   type EngineName,
   type EngineRequest,
 } from './engine.js';
+import { loadIpsecMb } from './ipsec-mb.js';
 import { loadIsal } from './isal.js';
 import { loadLibdeflate } from './libdeflate.js';
 import { loadLz4 } from './lz4.js';
 import { loadMemory } from './memory.js';
 import { loadNode } from './node.js';
+import { loadNodeCrypto } from './node-crypto.js';
 import { loadOpenssl } from './openssl.js';
 import { passesSelfTest } from './self-test.js';
 import { loadSoftware } from './software.js';
@@ -37,9 +39,11 @@ const LOADERS: Partial<Record<EngineName, () => Engine | undefined>> = {
   lz4: loadLz4,
   brotli: loadBrotli,
   xxhash: loadXxhash,
+  'ipsec-mb': loadIpsecMb,
   openssl: loadOpenssl,
   memory: loadMemory,
   software: loadSoftware,
+  'node-crypto': loadNodeCrypto,
 };
 
 /** What there is of one engine: the engine, or why it is not used. */

@@ -4,9 +4,10 @@ import { OPCODE, STATUS } from '../../abi/queue.js';
 import { Mapping } from '../../sys/memory.js';
 import { type Engine, EngineRequest } from './engine.js';
 import { checksums, moves, packs } from './format-trials.js';
+import { CRYPTO_TRIALS } from './openssl-trials.js';
 
 /** One trial: an operation that the engine says it has, run on a small sample. */
-type Trial = (engine: Engine, memory: Mapping) => boolean;
+export type Trial = (engine: Engine, memory: Mapping) => boolean;
 
 const SAMPLE = Buffer.from('the quick brown fox jumps over the lazy dog; '.repeat(16));
 
@@ -64,4 +65,4 @@ const inflates: Trial = (engine, memory) => {
   return SAMPLE.equals(output(memory, made));
 };
 
-const TRIALS: readonly Trial[] = [deflates, inflates, packs, checksums, moves];
+const TRIALS: readonly Trial[] = [deflates, inflates, packs, checksums, moves, ...CRYPTO_TRIALS];
