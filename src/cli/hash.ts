@@ -1,17 +1,14 @@
-import { closeSync, fstatSync, openSync } from 'node:fs';
 import { type DigestAlgorithm, factsOf } from '../abi/algorithms.js';
-import { BrokenPipe, EXIT, EXIT_BROKEN_PIPE, Failure } from './failure.js';
+import { BrokenPipe, EXIT, EXIT_BROKEN_PIPE } from './failure.js';
 import { DigestWork, FileDigester } from './file-digester.js';
 import { type HashArguments, hashArguments } from './hash-arguments.js';
 import { inOrder } from './in-order.js';
-import { STDIN_FD } from './input.js';
 import { handleSignals, onSignal } from './interruption.js';
 import { Machinery } from './machinery.js';
 import { Progress } from './progress.js';
 import { Report } from './report.js';
 import { Sink, STDOUT_FD } from './sink.js';
-import { Source } from './source.js';
-import { checkList, type SumOutcome } from './sum-check.js';
+import { checkLists, type SumOutcome } from './sum-check.js';
 import { byteName, formatSum, type SumKind, shownName } from './sum-list.js';
 
 /** What a BSD-style line calls an algorithm, where that is not its name in capitals. */
@@ -81,32 +78,14 @@ class Hashing {
     return true;
   }
 
-  async #check(digester: FileDigester): Promise<boolean> {
+  #check(digester: FileDigester): Promise<boolean> {
     const { files, check } = this.#args;
     const maker = {
       kind: this.#kind,
       lanes: digester.lanes,
       sumOf: (name: string) => this.#sumOf(digester, name),
     };
-    let holds = true;
-    for (const file of files) {
-      const isStdin = file === '-';
-      const name = isStdin ? 'standard input' : shownName(byteName(file));
-      let source: Source | undefined;
-      try {
-        source = openList(file);
-        const list = { name, source, isStdin };
-        if (!(await checkList(list, maker, check!, this.#sink, this.#report))) holds = false;
-      } catch (error) {
-        // What concerns the output concerns the lists that follow, too.
-        if (error instanceof BrokenPipe) throw error;
-        if (error instanceof Failure && error.subject !== undefined) throw error;
-        this.#report.failure(error, name);
-      } finally {
-        if (source && !isStdin) closeSync(source.fd);
-      }
-    }
-    return holds;
+    return checkLists(files, maker, check!, this.#sink, this.#report);
   }
 
   async #sumOf(digester: FileDigester, name: string): Promise<SumOutcome> {
@@ -138,12 +117,4 @@ class Hashing {
       },
     });
   }
-}
-
-function openList(file: string): Source {
-  const fd = file === '-' ? STDIN_FD : openSync(file, 'r');
-  const stats = fstatSync(fd);
-  if (!stats.isDirectory()) return new Source(fd, !stats.isFile());
-  closeSync(fd);
-  throw new Failure('is a directory');
 }

@@ -1,9 +1,11 @@
-import { errorCode, Failure } from './failure.js';
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { BrokenPipe, errorCode, Failure } from './failure.js';
 import { inOrder } from './in-order.js';
+import { STDIN_FD } from './input.js';
 import type { Report } from './report.js';
 import type { Sink } from './sink.js';
-import type { Source } from './source.js';
-import { escapeName, type SumEntry, type SumKind, SumReader, shownName } from './sum-list.js';
+import { Source } from './source.js';
+import { byteName, escapeName, type SumEntry, type SumKind, SumReader, shownName } from './sum-list.js';
 
 export interface CheckOptions {
   /** No line for what is right. */
@@ -31,7 +33,7 @@ export interface SumMaker {
 }
 
 /** A list to check. */
-export interface CheckedList {
+interface CheckedList {
   /** As messages name it. */
   name: string;
   source: Source;
@@ -55,10 +57,46 @@ interface Counts {
 type Checked = { line: number } | { entry: SumEntry; outcome: SumOutcome };
 
 /**
- * Checks all that a list names, as `sha256sum -c` does, and writes a line for each file to the sink.
- * @returns whether everything is as the list says
+ * Checks all that lists name, as `sha256sum -c` does; `-` is the standard input. Writes a line for each file to the sink.
+ * @returns whether everything is as the lists say; those that cannot be read are in the report
  */
-export async function checkList(
+export async function checkLists(
+  files: string[],
+  maker: SumMaker,
+  options: CheckOptions,
+  sink: Sink,
+  report: Report,
+): Promise<boolean> {
+  let holds = true;
+  for (const file of files) {
+    const isStdin = file === '-';
+    const name = isStdin ? 'standard input' : shownName(byteName(file));
+    let source: Source | undefined;
+    try {
+      source = openList(file);
+      if (!(await checkList({ name, source, isStdin }, maker, options, sink, report))) holds = false;
+    } catch (error) {
+      // What concerns the output concerns the lists that follow, too.
+      if (error instanceof BrokenPipe) throw error;
+      if (error instanceof Failure && error.subject !== undefined) throw error;
+      report.failure(error, name);
+    } finally {
+      if (source && !isStdin) closeSync(source.fd);
+    }
+  }
+  return holds;
+}
+
+function openList(file: string): Source {
+  const fd = file === '-' ? STDIN_FD : openSync(file, 'r');
+  const stats = fstatSync(fd);
+  if (!stats.isDirectory()) return new Source(fd, !stats.isFile());
+  closeSync(fd);
+  throw new Failure('is a directory');
+}
+
+/** One list: whether everything is as it says. */
+async function checkList(
   list: CheckedList,
   maker: SumMaker,
   options: CheckOptions,
