@@ -91,6 +91,7 @@ export class VfioUserTransport implements Transport {
       (message) => this.#receive(message),
       (reason) => this.#end(reason),
     );
+    this.#connection.onSentLate = nudge;
   }
 
   /**

@@ -72,6 +72,8 @@ export class Connection {
   #receiving = false;
   #relisten = false;
   #closed = false;
+  /** Called when messages have gone that could not go at once. */
+  onSentLate: (() => void) | undefined;
 
   /**
    * Takes over the socket; nothing is received until `listen`, or each `receive`. `onEnd` is called once when the peer
@@ -133,7 +135,7 @@ export class Connection {
         const sent = this.#mayGo(first) ? sendBytes(this.#fd, first.bytes, first.fds) : -1;
         if (sent < 0) {
           // Not watched: a watch must not be open when a thread is terminated.
-          this.#retry = setTimeout(() => this.#flush(), this.#retryMs);
+          this.#retry = setTimeout(() => this.#flushLater(), this.#retryMs);
           this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
           return;
         }
@@ -148,6 +150,13 @@ export class Connection {
     } catch (error) {
       this.#end(error as Error);
     }
+  }
+
+  /** What could not go when it was sent: whoever must be told that something has come is told now. */
+  #flushLater(): void {
+    const waiting = this.#outgoing.length;
+    this.#flush();
+    if (this.#outgoing.length < waiting) this.onSentLate?.();
   }
 
   /**
