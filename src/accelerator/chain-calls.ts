@@ -80,7 +80,7 @@ export class ChainCalls {
     if (!Array.isArray(given) || given.length < 1 || given.length > LIMITS.maxStages) {
       throw new ArgumentError(`a chain has 1 to ${LIMITS.maxStages} stages`);
     }
-    return given.map((stage) => stageOf(stage));
+    return given.map((stage) => stageOf(stage, this.#calls));
   }
 
   #fitsDevice(stages: Stage[], length: number): boolean {
@@ -118,7 +118,7 @@ export class ChainCalls {
   }
 }
 
-function stageOf(stage: ChainStage): Stage {
+function stageOf(stage: ChainStage, calls: ClassCalls): Stage {
   checkObject(stage);
   const plain = { aux: NO_BYTES, ivBytes: 0, key: undefined, findsBytes: 0, room: SAME };
   switch (stage.operation) {
@@ -132,8 +132,8 @@ function stageOf(stage: ChainStage): Stage {
     }
     case 'mac': {
       if (!(stage.session instanceof MacSession)) throw new ArgumentError('a stage mac has a session');
-      const { recipe, key } = stage.session;
-      key.check();
+      const { recipe } = stage.session;
+      const key = stage.session.keyFor(calls);
       return { ...plain, recipe, key, findsBytes: recipe.baseCapacity };
     }
     case 'compress': {
@@ -150,7 +150,7 @@ function stageOf(stage: ChainStage): Stage {
       return { ...plain, recipe: new Recipe('copy') };
     case 'encrypt':
     case 'decrypt':
-      return cipherStage(stage);
+      return cipherStage(stage, calls);
     default:
       throw new ArgumentError(`a chain has no such stage: ${String((stage as ChainStage).operation)}`, {
         hint: 'there are digest, checksum, mac, compress, decompress, encrypt, decrypt, copy',
@@ -158,19 +158,19 @@ function stageOf(stage: ChainStage): Stage {
   }
 }
 
-function cipherStage(stage: ChainStage & { operation: 'encrypt' | 'decrypt' }): Stage {
+function cipherStage(stage: ChainStage & { operation: 'encrypt' | 'decrypt' }, calls: ClassCalls): Stage {
   const { session, iv } = stage;
   if (!(session instanceof CipherSession))
     throw new ArgumentError(`a stage ${stage.operation} has a session`);
   if (session.makesNonces) {
     throw new ArgumentError('a session that makes its nonces is none for a chain', { hint: 'pass an iv' });
   }
-  session.key.check();
+  const key = session.keyFor(calls);
   const recipe = session.recipes[stage.operation];
   // The shortest message that is not refused for its length: what the real one is, is found out on the way.
   const { aux, param0 } = messageRequest(session.recipes, recipe, new Uint8Array(64), iv, stage);
   const room = (length: number): number => Math.max(16, length + Math.max(0, recipe.baseCapacity));
-  return { recipe, aux, ivBytes: param0, key: session.key, findsBytes: 0, room };
+  return { recipe, aux, ivBytes: param0, key, findsBytes: 0, room };
 }
 
 /** Room for the last stage's output, and for what others find. */

@@ -194,9 +194,9 @@ export class CipherSession {
     return messageRequest(this.#recipes, decrypt, bytes.subarray(NONCE_BYTES), nonce, options);
   }
 
-  /** @internal The session's key, for a stage of a chain. */
-  get key(): KeySession {
-    return this.#key;
+  /** @internal The session's key, for a stage of a chain of the same accelerator. */
+  keyFor(calls: ClassCalls): KeySession {
+    return ownKey(this.#key, this.#calls === calls);
   }
 
   /** @internal */
@@ -247,6 +247,13 @@ export function messageRequest(
   const operation = recipe.request(data, aux);
   operation.param0 = ivBytes;
   return operation;
+}
+
+/** A key, where it is used with the accelerator that it was given to. */
+export function ownKey(key: KeySession, isOwn: boolean): KeySession {
+  if (!isOwn) throw new ArgumentError('the session is one of another accelerator');
+  key.check();
+  return key;
 }
 
 /** Whether a call wishes for nothing but its result. */

@@ -1,7 +1,7 @@
 import type { Bytes } from '../algorithms/options.js';
 import { toBytes } from '../algorithms/options.js';
 import type { Recipe } from '../algorithms/recipe.js';
-import { isPlain, limits } from './cipher-session.js';
+import { isPlain, limits, ownKey } from './cipher-session.js';
 import { asData, type CallOptions, type ClassCalls, type ResultWithInfo } from './class-calls.js';
 import { KeySession, sessionSpec } from './key-session.js';
 
@@ -57,8 +57,8 @@ export class MacSession {
   }
 
   /** @internal */
-  get key(): KeySession {
-    return this.#key;
+  keyFor(calls: ClassCalls): KeySession {
+    return ownKey(this.#key, this.#calls === calls);
   }
 
   /** Ends the session and overwrites its key; messages under way are not affected. */

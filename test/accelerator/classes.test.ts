@@ -305,6 +305,20 @@ for (const [place, options] of Object.entries(PLACES)) {
       }
     });
 
+    it('refuses the session of another accelerator', async () => {
+      await using other = await open(options);
+      using session = other.cipherSession({ key });
+      using code = other.hmacSession({ key });
+      const foreign = /of another accelerator/;
+      await fails(
+        acc.chain(key, [{ operation: 'encrypt', session, iv }]),
+        ArgumentError,
+        'ARGUMENT',
+        foreign,
+      );
+      assert.throws(() => acc.chainSync(key, [{ operation: 'mac', session: code }]), foreign);
+    });
+
     it('says what is wrong', async () => {
       const wrong: [() => unknown, new (...args: never[]) => Error, RegExp][] = [
         [
