@@ -84,7 +84,7 @@ async function withSource<T>(name: string, use: (source: Source) => Promise<T>):
     try {
       return await use(source);
     } finally {
-      await source.settled();
+      await source.end();
     }
   } finally {
     if (fd !== STDIN_FD) closeSync(fd);

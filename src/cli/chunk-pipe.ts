@@ -54,6 +54,8 @@ export class ChunkPipe {
         [free, started],
       );
     } finally {
+      // Another source of the same descriptor must not find it being read, nor another file of the same number.
+      await source.end();
       // The key of what is under way is about to be closed.
       for (const { result } of this.#batches) await result.catch(() => {});
     }

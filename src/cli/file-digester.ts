@@ -89,7 +89,7 @@ export class FileDigester {
     try {
       return await this.#run(source, pair);
     } finally {
-      await source.settled();
+      await source.end();
       this.#free.put(pair);
     }
   }

@@ -79,6 +79,6 @@ function checkKind(stats: BigIntStats, subject: string, rules: InputRules): void
 /** Closes the file, once nobody reads it any more. The standard input stays open. */
 export async function closeInput(input: Input): Promise<void> {
   if (input.path === undefined) return;
-  await input.source.settled();
+  await input.source.end();
   closeSync(input.source.fd);
 }

@@ -13,6 +13,7 @@ export class Source {
   readonly #mayBlock: boolean;
   readonly #start: number | null;
   #reading: Promise<number> = Promise.resolve(0);
+  #ended = false;
 
   /**
    * @param mayBlock set for a pipe or a terminal, which may have nothing to read for a long time
@@ -26,7 +27,7 @@ export class Source {
 
   /** Reads what is there, as much as fits; 0 at the end. */
   async read(buffer: Uint8Array): Promise<number> {
-    for (;;) {
+    while (!this.#ended) {
       try {
         if (this.#mayBlock) await untilReadable(this.fd);
         this.#reading = readOnce(this.fd, buffer, this.#start === null ? null : this.#start + this.count);
@@ -38,6 +39,7 @@ export class Source {
         await sleep(AGAIN_MS);
       }
     }
+    return 0;
   }
 
   /** Reads until the buffer is full or the end is reached. */
@@ -51,9 +53,13 @@ export class Source {
     return filled;
   }
 
-  /** Resolves when nobody reads any more: a descriptor closed earlier could be somebody else's by then. */
-  async settled(): Promise<void> {
-    await this.#reading.catch(() => {});
+  /**
+   * Ends: whoever still reads finds the end. Resolves when nothing is being read any more: a descriptor that is closed
+   * earlier could be another file's by then. Something that may block is not waited for.
+   */
+  async end(): Promise<void> {
+    this.#ended = true;
+    if (!this.#mayBlock) await this.#reading.catch(() => {});
   }
 }
 

@@ -268,6 +268,8 @@ export class Executor {
     const units = unitsOf(request.operation, request.algorithm, undefined, 0, request);
     this.#workNs += nanosecondsOf(capability, request.level, bytes, units);
     if (status === STATUS.ok) addChecksum(this.#checksums, request, flags);
+    // What a request that failed has written is nobody's result; a sequence says how far it came.
+    else if (request.context === 0) request.produced = 0;
     return status === STATUS.corrupt && engine.name === 'libdeflate' ? this.#diagnose() : status;
   }
 

@@ -142,6 +142,7 @@ describe('bench', () => {
       'idle',
       'alloc',
       'broker',
+      'crossover',
       'all',
     ];
     assert.ok(errors.includes(`suites: ${suites.join(', ')}`));

@@ -77,10 +77,10 @@ describe('a broker among hostile clients', () => {
   });
 
   test('out of descriptors, it waits for some, and says so once', async (t) => {
-    const wrapper = ['sh', '-c', 'ulimit -n 48; exec "$@"', 'sh'];
+    const wrapper = ['sh', '-c', 'ulimit -n 64; exec "$@"', 'sh'];
     const broker = await Broker.start(t, ['--engines', '1'], { wrapper });
     const honest = await broker.device();
-    const flood = Array.from({ length: 60 }, () => broker.open());
+    const flood = Array.from({ length: 100 }, () => broker.open());
     await broker.logged('connections cannot be accepted');
     await honest.counters(0);
     closeFds(flood);

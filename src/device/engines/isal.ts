@@ -91,7 +91,7 @@ const COMPRESS = {
   nsPerByte: [0, 4, 5, 5],
   pieces: true,
 } as const;
-const DECOMPRESS = { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, nsPerByte: 2 } as const;
+const DECOMPRESS = { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, nsPerByte: 5 } as const;
 
 class IsalEngine implements Engine {
   readonly name = 'isa-l';

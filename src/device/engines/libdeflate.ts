@@ -115,7 +115,7 @@ class LibdeflateEngine implements Engine {
         pieces: this.#pieces !== undefined,
         rereads: true,
       },
-      { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 10, nsPerByte: 2 },
+      { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 10, nsPerByte: 5 },
       ...(this.#checksums ? [CHECKSUM] : []),
     ];
   }

@@ -97,7 +97,7 @@ class NodeEngine implements Engine {
       nsPerByte: [0.5, 13, 13, 15, 17, 22, 27, 30, 45, 50],
       pieces: true,
     },
-    { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 80, nsPerByte: 4 },
+    { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, rank: 80, nsPerByte: 5 },
     ...BROTLI,
     ...(zstdCompressSync && zstdDecompressSync ? ZSTD : []),
   ];

@@ -22,7 +22,7 @@ export function loadZlib(): Engine | undefined {
   return functions && new ZlibEngine(functions);
 }
 
-const DECOMPRESS = { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, nsPerByte: 4 } as const;
+const DECOMPRESS = { operations: ['decompress'], algorithms: DEFLATE_ALGORITHMS, nsPerByte: 5 } as const;
 
 const CHECKSUM = {
   operations: ['checksum'],
