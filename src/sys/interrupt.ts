@@ -28,9 +28,12 @@ export class Interrupt {
     closeFd(this.deviceFd);
   }
 
-  /** Whether the pipe has ended, as far as anybody has looked. */
+  /**
+   * Whether the pipe has ended, as far as anybody has looked. The socket closes its descriptor a turn of the event loop
+   * before it says so: a synchronous wait in between would find nothing to wait for, and never end.
+   */
   get ended(): boolean {
-    return this.#ended;
+    return this.#ended || this.#socket?.destroyed === true;
   }
 
   /**

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import {
   closeFd,
@@ -14,6 +14,13 @@ import {
 } from '../../src/sys/fd.js';
 import { Interrupt } from '../../src/sys/interrupt.js';
 
+const isPipe = (fd: string): boolean => {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`).startsWith('pipe:');
+  } catch {
+    return false;
+  }
+};
 const openFds = (): number => readdirSync('/proc/self/fd').length;
 
 describe('eventfd', () => {
@@ -98,6 +105,26 @@ describe('Interrupt', () => {
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(calls, 5);
     assert.ok(openFds() <= before + 2, 'only what the event loop keeps for itself');
+  });
+
+  test('has ended as soon as its descriptor is closed, for whoever waits synchronously', async () => {
+    const before = new Set(readdirSync('/proc/self/fd'));
+    const interrupt = new Interrupt();
+    let told = false;
+    interrupt.listen(
+      () => {},
+      () => {
+        told = true;
+      },
+    );
+    interrupt.ref();
+    interrupt.handOver();
+    const readFd = readdirSync('/proc/self/fd').find((fd) => !before.has(fd) && isPipe(fd))!;
+    assert.ok(readFd);
+    while (isPipe(readFd)) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(told, false, 'the event loop has not said so yet');
+    assert.equal(interrupt.ended, true);
+    interrupt.close();
   });
 
   test('one that never listened leaves no descriptor', () => {
