@@ -19,5 +19,11 @@ if (files.length === 0) {
   process.exit(1);
 }
 const node = process.env.WARPDRIVE_TEST_NODE ?? process.execPath;
-const result = spawnSync(node, ['--test', '--test-concurrency=2', ...files], { cwd: root, stdio: 'inherit' });
+/** A test that hangs is a failure, and not a run that never ends. The longest file takes some two minutes. */
+const FILE_LIMIT_MS = 600_000;
+const result = spawnSync(
+  node,
+  ['--test', '--test-concurrency=2', `--test-timeout=${FILE_LIMIT_MS}`, ...files],
+  { cwd: root, stdio: 'inherit' },
+);
 process.exitCode = result.status ?? 1;
