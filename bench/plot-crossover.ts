@@ -34,6 +34,7 @@ function draw({ rows, machine }: SuiteReport): string {
   });
   const title = `MB/s by size of a request, 8 in flight. ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}`;
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="10">
+<title>MB/s by size of a request, through the queue and in the calling thread</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="10" y="15" font-size="11">${title}</text>
 <text x="10" y="30"><tspan fill="${COLOURS.queue}">through the queue</tspan> <tspan fill="${COLOURS.caller}">in the calling thread</tspan></text>
