@@ -9,6 +9,9 @@ import { addressOf, Mapping } from '../sys/memory.js';
 import type { KeySession } from './key-session.js';
 import { OutputPool } from './output-pool.js';
 
+/** What operations and recipes have in common. */
+type Asked = Pick<Recipe, 'operation' | 'algorithm' | 'level' | 'flags' | 'param0' | 'param1' | 'param2'>;
+
 /**
  * The engines of the calling thread: what runs a request where it is asked for, when a queue would take longer, or when
  * there is no device for it. They are loaded when they are first needed.
@@ -34,15 +37,7 @@ export class CallerEngines {
 
   /** What would run a request; undefined if nothing here can. */
   offerFor(operation: Operation, key: KeySession | undefined): Offer | undefined {
-    if (!key) {
-      const request = this.#request;
-      request.operation = operation.operation;
-      request.algorithm = operation.algorithm;
-      request.level = operation.level;
-      request.piece = false;
-      request.sourceLength = operation.inputLength;
-      return this.registry.choose(request);
-    }
+    if (!key) return this.registry.choose(this.#begin(operation, operation.inputLength));
     // Nothing is copied for long parameters that a device would refuse, too.
     return this.registry.chooseForSession(key.spec.operation, operation.algorithm, false);
   }
@@ -51,13 +46,7 @@ export class CallerEngines {
   offerOf(recipe: Recipe): Offer | undefined {
     const known = this.#offers.get((recipe.operation << 8) | recipe.algorithm);
     if (known !== undefined) return known;
-    const request = this.#request;
-    request.operation = recipe.operation;
-    request.algorithm = recipe.algorithm;
-    request.level = recipe.level;
-    request.piece = false;
-    request.sourceLength = 0;
-    const offer = this.registry.choose(request);
+    const offer = this.registry.choose(this.#begin(recipe, 0));
     if (offer) this.#offers.set((recipe.operation << 8) | recipe.algorithm, offer);
     return offer;
   }
@@ -65,39 +54,20 @@ export class CallerEngines {
   /** About how many nanoseconds a request takes this thread. */
   nanoseconds(operation: Operation, { capability }: Offer): number {
     const bytes = Math.max(operation.inputLength, operation.capacity);
-    const request = this.#request;
-    request.param0 = operation.param0;
-    request.param1 = operation.param1;
-    request.param2 = operation.param2;
+    const request = this.#begin(operation, operation.inputLength);
     const units = unitsOf(operation.operation, operation.algorithm, undefined, 0, request);
     return nanosecondsOf(capability, operation.level, bytes, units);
   }
 
   /** Runs a request; its outcome is in the operation afterwards, as if a device had completed it. */
   run(operation: Operation, { engine }: Offer, key: KeySession | undefined): void {
-    const request = this.#request;
     const { input, inputLength, capacity, aux } = operation;
-    request.restart();
-    request.operation = operation.operation;
-    request.algorithm = operation.algorithm;
-    request.level = operation.level;
-    request.piece = false;
-    request.unpadded = (operation.flags & SQE_FLAG.unpadded) !== 0;
-    request.param0 = operation.param0;
-    request.param1 = operation.param1;
-    request.param2 = operation.param2;
+    const request = this.#begin(operation, inputLength);
     request.source = operation.inputAddress || (inputLength === 0 ? 0 : addressOf(input));
-    request.sourceLength = inputLength;
-    request.capacity = capacity;
-    request.destination = operation.outputAddress;
-    if (capacity > 0 && request.destination === 0) {
-      this.#outputs.reserve(capacity);
-      request.destination = this.#outputs.address;
-    }
+    this.#setDestination(operation.outputAddress, capacity);
     request.aux = operation.auxAddress;
     request.auxLength = operation.auxLength;
     if (aux.byteLength > 0) this.#setAux(aux);
-    request.context = 0;
     const timed = (operation.flags & SQE_FLAG.timed) !== 0 ? performance.now() : 0;
     let status: number = STATUS.badSession;
     if (!key || key.lend(request, engine)) status = engine.run(request);
@@ -120,7 +90,7 @@ export class CallerEngines {
   /**
    * Runs what a recipe asks of bytes without making a request for it: the shortest way. The outcome is the status; what
    * was produced is in `output` and `result` until the next call.
-   * @param iv of a cipher; @param aad what an AEAD authenticates besides
+   * @param input not empty; @param iv of a cipher; @param aad what an AEAD authenticates besides
    */
   direct(
     recipe: Recipe,
@@ -130,31 +100,40 @@ export class CallerEngines {
     iv: Uint8Array | undefined,
     aad: Uint8Array | undefined,
   ): number {
-    const request = this.#request;
-    const length = input.byteLength;
-    const capacity = recipe.grows ? recipe.baseCapacity + length : recipe.baseCapacity;
-    request.restart();
-    request.operation = recipe.operation;
-    request.algorithm = recipe.algorithm;
-    request.level = recipe.level;
-    request.piece = false;
-    request.unpadded = (recipe.flags & SQE_FLAG.unpadded) !== 0;
-    request.param0 = iv === undefined ? recipe.param0 : iv.byteLength;
-    request.param1 = recipe.param1;
-    request.param2 = recipe.param2;
-    request.source = length === 0 ? 0 : addressOf(input);
-    request.sourceLength = length;
-    request.capacity = capacity;
-    request.destination = 0;
-    if (capacity > 0) {
-      this.#outputs.reserve(capacity);
-      request.destination = this.#outputs.address;
-    }
+    const request = this.#begin(recipe, input.byteLength);
+    request.source = addressOf(input);
+    this.#setDestination(0, recipe.capacityFor(input.byteLength));
     request.aux = 0;
     request.auxLength = 0;
     if (iv !== undefined) this.#setIv(iv, aad);
-    request.context = 0;
     return key && !key.lend(request, engine) ? STATUS.badKey : engine.run(request);
+  }
+
+  /** The request of this thread, with what is asked for and no more. */
+  #begin(asked: Asked, sourceLength: number): EngineRequest {
+    const request = this.#request;
+    request.restart();
+    request.operation = asked.operation;
+    request.algorithm = asked.algorithm;
+    request.level = asked.level;
+    request.piece = false;
+    request.unpadded = (asked.flags & SQE_FLAG.unpadded) !== 0;
+    request.param0 = asked.param0;
+    request.param1 = asked.param1;
+    request.param2 = asked.param2;
+    request.sourceLength = sourceLength;
+    request.context = 0;
+    return request;
+  }
+
+  /** Where the output goes: to an address, or to room of this object's. */
+  #setDestination(address: number, capacity: number): void {
+    const request = this.#request;
+    request.capacity = capacity;
+    request.destination = address;
+    if (capacity === 0 || address !== 0) return;
+    this.#outputs.reserve(capacity);
+    request.destination = this.#outputs.address;
   }
 
   /** What the last `direct` produced, as the caller's from now on. */
@@ -175,6 +154,7 @@ export class CallerEngines {
     const { bytes, address } = this.#aux;
     bytes.set(iv);
     if (aad !== undefined) bytes.set(aad, iv.byteLength);
+    this.#request.param0 = iv.byteLength;
     this.#request.aux = address;
     this.#request.auxLength = iv.byteLength + (aad?.byteLength ?? 0);
   }

@@ -1,7 +1,8 @@
 import type { ChecksumAlgorithm, DeflateAlgorithm, DigestAlgorithm } from '../abi/algorithms.js';
-import { factsOf } from '../abi/algorithms.js';
+import { DEFAULT_LEVELS, factsOf } from '../abi/algorithms.js';
 import { LIMITS, OPCODE, SQE } from '../abi/queue.js';
 import { checksumRecipe, digestRecipe } from '../algorithms/class-options.js';
+import { compressBound } from '../algorithms/compression.js';
 import type { Operation } from '../algorithms/operation.js';
 import { type Bytes, checkObject, toBytes } from '../algorithms/options.js';
 import { Recipe } from '../algorithms/recipe.js';
@@ -42,7 +43,6 @@ interface Stage {
 
 const NO_BYTES = new Uint8Array(0);
 const CHECKSUM_BYTES = 8;
-const DEFAULT_LEVEL = 6;
 const CHAIN = new Recipe('chain');
 const SAME = (length: number): number => length;
 
@@ -87,8 +87,7 @@ export class ChainCalls {
     const { operation, algorithm } = CHAIN;
     if (!this.#calls.isOffered(operation, algorithm)) return false;
     if (Math.max(length, roomFor(stages, length)) > LIMITS.maxTransfer) return false;
-    const auxBytes = stages.reduce((sum, { aux }) => sum + SQE.bytes + ((aux.byteLength + 7) & ~7), 0);
-    if (auxBytes > LIMITS.maxAux) return false;
+    if (encodedBytes(stages) > LIMITS.maxAux) return false;
     return stages.every(
       ({ recipe }) =>
         recipe.operation === OPCODE.copy || this.#calls.isOffered(recipe.operation, recipe.algorithm),
@@ -137,9 +136,10 @@ function stageOf(stage: ChainStage, calls: ClassCalls): Stage {
       return { ...plain, recipe, key, findsBytes: recipe.baseCapacity };
     }
     case 'compress': {
-      const recipe = new Recipe('compress', stage.algorithm ?? 'gzip');
-      recipe.level = stage.level ?? DEFAULT_LEVEL;
-      return { ...plain, recipe, room: (length) => length + (length >>> 3) + 256 };
+      const { algorithm = 'gzip' } = stage;
+      const recipe = new Recipe('compress', algorithm);
+      recipe.level = stage.level ?? DEFAULT_LEVELS[algorithm];
+      return { ...plain, recipe, room: (length) => compressBound(algorithm, length) };
     }
     case 'decompress': {
       const recipe = new Recipe('decompress', stage.algorithm ?? 'gzip');
@@ -187,10 +187,16 @@ function roomFor(stages: Stage[], inputLength: number): number {
   return last + notes;
 }
 
+/** Parameters begin on a multiple of 8 bytes. */
+const padded = (length: number): number => (length + 7) & ~7;
+
+function encodedBytes(stages: Stage[]): number {
+  return stages.reduce((sum, { aux }) => sum + SQE.bytes + padded(aux.byteLength), 0);
+}
+
 /** The stages as submissions, then their parameters. */
 function encode(stages: Stage[], sessions: number[]): Buffer {
-  const size = stages.reduce((sum, { aux }) => sum + ((aux.byteLength + 7) & ~7), stages.length * SQE.bytes);
-  const encoded = Buffer.alloc(size);
+  const encoded = Buffer.alloc(encodedBytes(stages));
   let auxAt = stages.length * SQE.bytes;
   stages.forEach(({ recipe, aux, ivBytes }, index) => {
     const at = index * SQE.bytes;
@@ -206,7 +212,7 @@ function encode(stages: Stage[], sessions: number[]): Buffer {
     encoded.writeInt32LE(recipe.param1, at + offset.param1);
     encoded.writeInt32LE(recipe.param2, at + offset.param2);
     encoded.set(aux, auxAt);
-    auxAt += (aux.byteLength + 7) & ~7;
+    auxAt += padded(aux.byteLength);
   });
   return encoded;
 }

@@ -9,9 +9,10 @@ import { secretKey } from '../algorithms/keys.js';
 import type { Operation } from '../algorithms/operation.js';
 import { type Bytes, checkObject, toBytes } from '../algorithms/options.js';
 import type { Recipe } from '../algorithms/recipe.js';
-import { ArgumentError, AuthenticationError } from '../errors.js';
+import { ArgumentError } from '../errors.js';
 import { asData, type CallOptions, type ClassCalls, type ResultWithInfo } from './class-calls.js';
 import { KeySession, sessionSpec } from './key-session.js';
+import { notAuthentic } from './status-error.js';
 
 export interface CipherSessionOptions extends Omit<CipherOptions, 'iv' | 'aad'> {
   /**
@@ -34,13 +35,6 @@ export type Message = Bytes | ({ data: Bytes } & MessageOptions);
 const FIXED_BYTES = 4;
 const NONCE_BYTES = 12;
 const MAX_COUNTER = Number.MAX_SAFE_INTEGER;
-
-/** Where a decryption fails whose message is too short to be one: no other error than for any other. */
-function notAuthentic(): AuthenticationError {
-  return new AuthenticationError('the data could not be decrypted', {
-    hint: 'the key, the iv, the aad or the tag is another one, or the data was altered',
-  });
-}
 
 /** Nonces of one session: a random field that tells sessions of the same key apart, and a counter. */
 class NonceCounter {

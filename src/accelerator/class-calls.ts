@@ -4,7 +4,7 @@ import { Operation } from '../algorithms/operation.js';
 import type { RequestOptions } from '../algorithms/options.js';
 import type { Recipe } from '../algorithms/recipe.js';
 import { engineName } from '../device/engines/engine.js';
-import type { Offer } from '../device/engines/registry.js';
+import { nanosecondsOf, type Offer } from '../device/engines/registry.js';
 import type { DriverDevice } from '../driver/driver.js';
 import { ArgumentError, DeviceLostError, UnsupportedError } from '../errors.js';
 import type { CallerEngines } from './caller-engines.js';
@@ -113,8 +113,7 @@ export class ClassCalls {
     if (this.#held || (aad !== undefined && aad.byteLength > MAX_DIRECT_AAD)) return false;
     const offer = key ? key.offer(this.engines) : this.engines.offerOf(recipe);
     if (!offer) return false;
-    const { nsPerByte, fixedNs = 0 } = offer.capability;
-    const nanoseconds = fixedNs + bytes * (typeof nsPerByte === 'number' ? nsPerByte : nsPerByte[0]!);
+    const nanoseconds = nanosecondsOf(offer.capability, recipe.level, bytes, 0);
     if (!this.#parts.placement.isInline(recipe, bytes, nanoseconds, isSync)) return false;
     return this.engines.direct(recipe, input, offer, key, iv, aad) === STATUS.ok;
   }

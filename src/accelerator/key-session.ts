@@ -1,22 +1,21 @@
 import { OPCODE, SQE_FLAG } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import type { Recipe } from '../algorithms/recipe.js';
-import type { Engine, EngineRequest } from '../device/engines/engine.js';
+import {
+  type Engine,
+  type EngineRequest,
+  openContextFor,
+  type SessionTerms,
+} from '../device/engines/engine.js';
 import type { Offer } from '../device/engines/registry.js';
 import { ClosedError } from '../errors.js';
 import { addressOf } from '../sys/memory.js';
 import type { CallerEngines } from './caller-engines.js';
 
 /** What a session is opened with. */
-export interface SessionSpec {
-  /** OPCODE of the requests that it serves; `encrypt` covers `decrypt`. */
-  operation: number;
-  algorithm: number;
+export interface SessionSpec extends SessionTerms {
   /** Its requests build on one another. */
   sequence: boolean;
-  param0: number;
-  param1: number;
-  param2: number;
 }
 
 /** The session that requests of a recipe need. */
@@ -77,28 +76,13 @@ export class KeySession {
 
   /** Puts the calling thread's context and the key into a request; false if the key is none. */
   lend(request: EngineRequest, engine: Engine): boolean {
-    const { operation, algorithm } = request;
     if (this.#keyAddress === 0 && this.#key.length > 0) this.#keyAddress = addressOf(this.#key);
     request.key = this.#keyAddress;
     request.keyLength = this.#key.length;
     if (this.#engine !== engine) {
       this.#closeContext();
-      const { level, param0, param1, param2, piece } = request;
-      const { spec } = this;
-      request.operation = spec.operation;
-      request.algorithm = spec.algorithm;
-      request.param0 = spec.param0;
-      request.param1 = spec.param1;
-      request.param2 = spec.param2;
-      this.#context = engine.openContext(request);
+      this.#context = openContextFor(engine, request, this.spec);
       if (this.#context !== 0) this.#engine = engine;
-      request.operation = operation;
-      request.algorithm = algorithm;
-      request.level = level;
-      request.param0 = param0;
-      request.param1 = param1;
-      request.param2 = param2;
-      request.piece = piece;
     }
     request.context = this.#context;
     return this.#context !== 0;

@@ -35,9 +35,9 @@ export class Placement {
     this.#fixed = fixed;
   }
 
-  /** What a request through the queue costs the calling thread, in nanoseconds. */
-  get queueNs(): number {
-    return this.#queueNs;
+  /** What a request of so many bytes through the queue costs the calling thread, in nanoseconds. */
+  #costOfQueue(bytes: number): number {
+    return this.#queueNs + bytes * COPY_NS_PER_BYTE;
   }
 
   /** Measures the queue with empty requests; some hundred microseconds. */
@@ -66,15 +66,16 @@ export class Placement {
       return isSync && this.#fixed === undefined ? 'synchronous' : 'small';
     }
     if (this.#fixed !== undefined) return undefined;
-    const queueNs = this.#queueNs + operation.inputLength * COPY_NS_PER_BYTE;
     const isFull = dispatcher.pending >= dispatcher.queue.depth;
-    return isFull && nanoseconds <= FULL_FACTOR * queueNs ? 'the queue is full' : undefined;
+    return isFull && nanoseconds <= FULL_FACTOR * this.#costOfQueue(operation.inputLength)
+      ? 'the queue is full'
+      : undefined;
   }
 
   /** Whether a request that takes so long, of so many bytes, runs in the calling thread, whatever the queue looks like. */
   isInline(recipe: Recipe, bytes: number, nanoseconds: number, isSync: boolean): boolean {
     if (this.#fixed !== undefined) return bytes < this.#sizeFor(recipe);
-    return isSync || nanoseconds <= this.#queueNs + bytes * COPY_NS_PER_BYTE;
+    return isSync || nanoseconds <= this.#costOfQueue(bytes);
   }
 
   #sizeFor({ algorithmName }: Recipe): number {

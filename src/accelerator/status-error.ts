@@ -13,15 +13,20 @@ import {
   UnsupportedError,
 } from '../errors.js';
 
+/** Why something is not decrypted: the same, whatever the cause. */
+export function notAuthentic(): AuthenticationError {
+  return new AuthenticationError('the data could not be decrypted', {
+    hint: 'the key, the iv, the aad or the tag is another one, or the data was altered',
+  });
+}
+
 /** The error that a status stands for. Whatever made a decryption fail, the error is the same. */
 export function statusError(operation: Operation, device: string, recipe: Recipe | undefined): Error {
   const engine = engineName(operation.engine);
   const context = { device, ...(engine ? { engine } : {}) };
   switch (operation.status) {
     case STATUS.notAuthentic:
-      return new AuthenticationError('the data could not be decrypted', {
-        hint: 'the key, the iv, the aad or the tag is another one, or the data was altered',
-      });
+      return notAuthentic();
     case STATUS.badKey:
       return new ArgumentError(`the key is none for ${recipe?.algorithmName ?? 'this algorithm'}`, context);
     case STATUS.corrupt:

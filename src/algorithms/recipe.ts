@@ -28,6 +28,11 @@ export class Recipe {
     this.algorithm = algorithm === undefined ? 0 : ALGORITHM[algorithm];
   }
 
+  /** Room for the output of an input of so many bytes. */
+  capacityFor(length: number): number {
+    return Math.max(0, this.baseCapacity + (this.grows ? length : 0));
+  }
+
   /** The request for an input, with its parameters. */
   request(input: Uint8Array, aux?: Uint8Array): Operation {
     const operation = new Operation(input);
@@ -39,7 +44,7 @@ export class Recipe {
     operation.param1 = this.param1;
     operation.param2 = this.param2;
     operation.secret = this.secret;
-    operation.capacity = Math.max(0, this.baseCapacity + (this.grows ? input.byteLength : 0));
+    operation.capacity = this.capacityFor(input.byteLength);
     if (aux) operation.aux = aux;
     return operation;
   }

@@ -1,6 +1,12 @@
 import { LIMITS, OPCODE, STATUS } from '../abi/queue.js';
 import { viewMemory } from '../sys/libc.js';
-import { ENGINE_ID, type EngineRequest, type Outcome } from './engines/engine.js';
+import {
+  ENGINE_ID,
+  type EngineRequest,
+  type Outcome,
+  openContextFor,
+  type SessionTerms,
+} from './engines/engine.js';
 import type { EngineRegistry, Offer } from './engines/registry.js';
 import { closeSession, openSession } from './ledger.js';
 import { type DeviceState, SESSION, SESSION_STATE, THREAD } from './state.js';
@@ -97,7 +103,6 @@ export class Sessions {
     words[at + SESSION.algorithm] = request.algorithm;
     words[at + SESSION.engine] = ENGINE_ID[engine.name];
     words[at + SESSION.exclusive] = isSequence ? 1 : 0;
-    words[at + SESSION.level] = request.level;
     words[at + SESSION.param0] = request.param0;
     words[at + SESSION.param1] = request.param1;
     words[at + SESSION.param2] = request.param2;
@@ -105,8 +110,7 @@ export class Sessions {
     words.fill(0, at + SESSION.contexts, at + this.#state.sessionWords);
     // Whether the key is one is found out now, and not by the first request.
     this.#load(at, slot, 0);
-    const context = engine.openContext(request);
-    request.operation = OPCODE.sessionOpen;
+    const context = openContextFor(engine, request, this.#terms(at));
     if (context === 0) {
       this.#keys.fill(0, keyAt, keyAt + sourceLength);
       Atomics.store(words, at + SESSION.state, SESSION_STATE.free);
@@ -128,16 +132,25 @@ export class Sessions {
     return at + SESSION.contexts + (exclusive ? 0 : 2 * this.#thread);
   }
 
-  /** Puts what a session was opened with into the request in hand. */
+  /** Puts a session's context and key into the request in hand. */
   #load(at: number, slot: number, context: number): void {
     const request = this.#request;
     const { words } = this.#state;
     request.context = context;
     request.key = this.#keysAddress + slot * LIMITS.maxKey;
     request.keyLength = words[at + SESSION.keyLength]!;
-    if (context !== 0) return;
-    request.operation = words[at + SESSION.operation]!;
-    request.algorithm = words[at + SESSION.algorithm]!;
+  }
+
+  /** What a session was opened with. */
+  #terms(at: number): SessionTerms {
+    const { words } = this.#state;
+    return {
+      operation: words[at + SESSION.operation]!,
+      algorithm: words[at + SESSION.algorithm]!,
+      param0: words[at + SESSION.param0]!,
+      param1: words[at + SESSION.param1]!,
+      param2: words[at + SESSION.param2]!,
+    };
   }
 
   /**
@@ -183,22 +196,9 @@ export class Sessions {
 
   /** A context for a thread that has not had this session before. */
   #makeContext(at: number, slot: number): number {
-    const request = this.#request;
-    const { words } = this.#state;
-    const { operation, algorithm, level, param0, param1, param2 } = request;
     this.#load(at, slot, 0);
-    request.level = words[at + SESSION.level]!;
-    request.param0 = words[at + SESSION.param0]!;
-    request.param1 = words[at + SESSION.param1]!;
-    request.param2 = words[at + SESSION.param2]!;
-    const context = this.#registry.engine(words[at + SESSION.engine]!)?.openContext(request) ?? 0;
-    request.operation = operation;
-    request.algorithm = algorithm;
-    request.level = level;
-    request.param0 = param0;
-    request.param1 = param1;
-    request.param2 = param2;
-    return context;
+    const engine = this.#registry.engine(this.engineOf(at));
+    return engine ? openContextFor(engine, this.#request, this.#terms(at)) : 0;
   }
 
   #isOf(at: number, session: number, space: number): boolean {

@@ -150,13 +150,12 @@ export const SESSION = {
   exclusive: 6,
   /** Requests that use it now, where several may. */
   users: 7,
-  level: 8,
-  param0: 9,
-  param1: 10,
-  param2: 11,
-  keyLength: 12,
+  param0: 8,
+  param1: 9,
+  param2: 10,
+  keyLength: 11,
   /** From here on, the address of each thread's context; of an exclusive session, the first is all threads'. */
-  contexts: 14,
+  contexts: 12,
 } as const;
 export const SESSION_STATE = { free: 0, open: 1, busy: 2 } as const;
 

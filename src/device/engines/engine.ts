@@ -116,7 +116,7 @@ export interface Engine {
   /** Executes a request that one of the capabilities covers. */
   run(request: EngineRequest): Outcome;
   /**
-   * Makes what a session needs on one thread, for the operation, algorithm, level, parameters and key in `request`: its
+   * Makes what a session needs on one thread, for the operation, algorithm, parameters and key in `request`: its
    * address, usable from any thread of this process, or 0 when the key is none. An engine that keeps nothing gives 1.
    */
   openContext(request: EngineRequest): number;
@@ -124,6 +124,33 @@ export interface Engine {
   closeContext(context: number): void;
   /** Frees what the engine holds; it is not used afterwards. */
   close(): void;
+}
+
+/** What a session is opened with, beside its key. */
+export interface SessionTerms {
+  /** OPCODE of the requests that it serves; `encrypt` covers `decrypt`. */
+  operation: number;
+  algorithm: number;
+  param0: number;
+  param1: number;
+  param2: number;
+}
+
+/** Makes a context for a session whose key is in the request; for all else the request is as it was afterwards. */
+export function openContextFor(engine: Engine, request: EngineRequest, terms: SessionTerms): number {
+  const { operation, algorithm, param0, param1, param2 } = request;
+  request.operation = terms.operation;
+  request.algorithm = terms.algorithm;
+  request.param0 = terms.param0;
+  request.param1 = terms.param1;
+  request.param2 = terms.param2;
+  const context = engine.openContext(request);
+  request.operation = operation;
+  request.algorithm = algorithm;
+  request.param0 = param0;
+  request.param1 = param1;
+  request.param2 = param2;
+  return context;
 }
 
 /** Shared by engines that have no sessions. */

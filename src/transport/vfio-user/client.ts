@@ -91,12 +91,12 @@ export class VfioUserTransport implements Transport {
       (message) => this.#receive(message),
       (reason) => this.#end(reason),
     );
-    this.#connection.onSentLate = nudge;
+    this.#connection.onSent = nudge;
   }
 
   /**
-   * Takes over a connected socket, agrees on a version and asks what the device offers. `nudge` is called after
-   * each message sent, for a device that does not watch its socket. A device that takes longer than `answerMs` for one
+   * Takes over a connected socket, agrees on a version and asks what the device offers. `nudge` is called whenever
+   * something has been sent, for a device that does not watch its socket. A device that takes longer than `answerMs` for one
    * answer is given up.
    * @throws ProtocolError if the other end speaks no vfio-user, DeadlineError if it does not answer in time.
    */
@@ -343,7 +343,6 @@ export class VfioUserTransport implements Transport {
       // The socket is watched, and the event loop kept alive, while a reply is due.
       this.#connection.listen();
       this.#connection.send(id, command, MESSAGE_TYPE.command, 0, body, fds);
-      this.#nudge();
     });
   }
 

@@ -72,8 +72,8 @@ export class Connection {
   #receiving = false;
   #relisten = false;
   #closed = false;
-  /** Called when messages have gone that could not go at once. */
-  onSentLate: (() => void) | undefined;
+  /** Called when something has gone, at once or later: for an end that does not watch its socket. */
+  onSent: (() => void) | undefined;
 
   /**
    * Takes over the socket; nothing is received until `listen`, or each `receive`. `onEnd` is called once when the peer
@@ -135,11 +135,12 @@ export class Connection {
         const sent = this.#mayGo(first) ? sendBytes(this.#fd, first.bytes, first.fds) : -1;
         if (sent < 0) {
           // Not watched: a watch must not be open when a thread is terminated.
-          this.#retry = setTimeout(() => this.#flushLater(), this.#retryMs);
+          this.#retry = setTimeout(() => this.#flush(), this.#retryMs);
           this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
           return;
         }
         this.#retryMs = RETRY_MS;
+        this.onSent?.();
         if (first.fds.length > 0) this.#fdsOnTheWay = true;
         first.fds = [];
         closeFds(first.owned);
@@ -150,13 +151,6 @@ export class Connection {
     } catch (error) {
       this.#end(error as Error);
     }
-  }
-
-  /** What could not go when it was sent: whoever must be told that something has come is told now. */
-  #flushLater(): void {
-    const waiting = this.#outgoing.length;
-    this.#flush();
-    if (this.#outgoing.length < waiting) this.onSentLate?.();
   }
 
   /**
