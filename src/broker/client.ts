@@ -77,19 +77,23 @@ export class BrokerClient implements ServedClient {
   }
 
   report(): ClientReport {
-    const { pid, uid, gid } = this.peer;
     return {
-      id: this.id,
-      pid,
-      uid,
-      gid,
-      since: this.#since.toISOString(),
+      ...describePeer(this.id, this.peer, this.#since),
       ready: this.#server.negotiated,
       ...this.#share,
       ...describeAccount(this.account),
       ...this.#server.served.counters(),
     };
   }
+}
+
+/** Who a client is, and since when. */
+export function describePeer(
+  id: number,
+  { pid, uid, gid }: Peer,
+  since: Date,
+): Pick<ClientReport, 'id' | 'pid' | 'uid' | 'gid' | 'since'> {
+  return { id, pid, uid, gid, since: since.toISOString() };
 }
 
 /** What an account holds of what is limited, and its limits; null for none. */

@@ -1,6 +1,6 @@
 import { noCounters } from '../device/client-counters.js';
 import { closeFd } from '../sys/fd.js';
-import { type ClientReport, describeAccount } from './client.js';
+import { type ClientReport, describeAccount, describePeer } from './client.js';
 import { DEFAULT_SHARE } from './config.js';
 import type { ClientSettings, ServedClient } from './host.js';
 import type { FromHost } from './host-messages.js';
@@ -163,13 +163,8 @@ export class IsolatedClient implements ServedClient {
   }
 
   #ownReport(): ClientReport {
-    const { pid, uid, gid } = this.peer;
     return {
-      id: this.id,
-      pid,
-      uid,
-      gid,
-      since: this.#since.toISOString(),
+      ...describePeer(this.id, this.peer, this.#since),
       ready: false,
       ...DEFAULT_SHARE,
       ...describeAccount(this.account),

@@ -61,15 +61,13 @@ for (let level = FASTEST; level <= BEST; level++) {
 
 /** Reads the command line of `compress` and `decompress`. */
 export function compressArguments(args: string[], decompress: boolean): CompressArguments {
-  const { options, operands } = parseOptions(args, OPTIONS);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
-  const last = (name: string): string | undefined =>
-    options.findLast((option) => option.name === name)?.value;
+  const given = parseOptions(args, OPTIONS);
+  const { options, operands, has } = given;
   const unpacks = decompress || has('decompress') || has('test');
-  const named = last('algorithm');
+  const named = given.last('algorithm');
   const algorithm = toAlgorithm(named ?? 'gzip');
-  const output = last('output');
-  const suffix = last('suffix') ?? SUFFIX[algorithm];
+  const output = given.last('output');
+  const suffix = given.last('suffix') ?? SUFFIX[algorithm];
   if (suffix === '' || suffix.includes('/')) throw new Failure(`invalid suffix ${JSON.stringify(suffix)}`);
   let level = DEFAULT_LEVELS[algorithm];
   for (const { name, value } of options) {

@@ -21,13 +21,13 @@ const OPTIONS = {
 
 /** The command `checksum`: prints checksums of files, or checks a list of them, as sha256sum does. */
 export async function runChecksum(args: string[]): Promise<number> {
-  const { options, operands } = parseOptions(args, OPTIONS);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
+  const given = parseOptions(args, OPTIONS);
+  const { operands, has } = given;
   if (has('help')) {
     process.stdout.write(helpFor('checksum'));
     return EXIT.ok;
   }
-  const algorithm = toAlgorithm(options.findLast(({ name }) => name === 'algorithm')?.value ?? 'crc32');
+  const algorithm = toAlgorithm(given.last('algorithm') ?? 'crc32');
   const files = operands.length > 0 ? operands : ['-'];
   const { open } = await import('../accelerator/open.js');
   const accelerator: Accelerator = await open();

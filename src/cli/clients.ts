@@ -19,14 +19,14 @@ const MAX_BYTES = 64 * 1024 * 1024;
 
 /** The command `clients`: who holds what of a broker's device. */
 export async function runClients(args: string[]): Promise<number> {
-  const { options, operands } = parseOptions(args, OPTIONS);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
+  const given = parseOptions(args, OPTIONS);
+  const { operands, has } = given;
   if (has('help')) {
     process.stdout.write(helpFor('clients'));
     return EXIT.ok;
   }
   if (operands.length > 0) throw new Failure(`clients takes options alone, and ${operands[0]} is none`);
-  const socket = options.findLast(({ name }) => name === 'socket')?.value ?? defaultBrokerSocket();
+  const socket = given.last('socket') ?? defaultBrokerSocket();
   const text = await ask(socket);
   const report = parse(socket, text);
   process.stdout.write(has('json') ? `${JSON.stringify(report, null, 2)}\n` : format(report));

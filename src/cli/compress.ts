@@ -1,7 +1,7 @@
 import { compressArguments } from './arguments.js';
-import { BrokenPipe, EXIT_BROKEN_PIPE } from './failure.js';
+import { eachFile } from './each-file.js';
 import { handleSignals, onSignal } from './interruption.js';
-import { Machinery, Unavailable } from './machinery.js';
+import { Machinery } from './machinery.js';
 import { Progress } from './progress.js';
 import { Report } from './report.js';
 import { runTask } from './task.js';
@@ -19,15 +19,5 @@ export async function runCompress(command: string, argv: string[]): Promise<numb
   onSignal(() => progress.stop());
   const report = new Report(args.quiet, () => progress.stop());
   const context = { args, machinery: new Machinery(), progress, report };
-  for (const file of args.files) {
-    try {
-      await runTask(file, context);
-    } catch (error) {
-      if (error instanceof BrokenPipe) return EXIT_BROKEN_PIPE;
-      const fatal = error instanceof Unavailable;
-      report.failure(error, fatal ? undefined : file === '-' ? 'stdin' : file);
-      if (fatal) break;
-    }
-  }
-  return report.exitCode;
+  return eachFile(args.files, report, (file) => runTask(file, context));
 }

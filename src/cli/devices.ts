@@ -20,8 +20,8 @@ export const ENGINE_PACKAGES: Record<string, string> = {
 
 /** The command `devices`: what there is, and what each engine can do. */
 export async function runDevices(args: string[]): Promise<number> {
-  const { options } = parseOptions(args, OPTIONS);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
+  const given = parseOptions(args, OPTIONS);
+  const { has } = given;
   if (has('help')) {
     process.stdout.write(helpFor('devices'));
     return 0;

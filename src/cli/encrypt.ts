@@ -1,6 +1,6 @@
-import { BrokenPipe, EXIT_BROKEN_PIPE } from './failure.js';
+import { eachFile } from './each-file.js';
 import { handleSignals, onSignal } from './interruption.js';
-import { Machinery, Unavailable } from './machinery.js';
+import { Machinery } from './machinery.js';
 import { Progress } from './progress.js';
 import { Report } from './report.js';
 import { sealedArguments } from './sealed-arguments.js';
@@ -28,20 +28,10 @@ export async function runEncrypt(command: 'encrypt' | 'decrypt', argv: string[])
   sealing.catch(() => {});
   const context = { args, sealer: () => sealing, progress, report };
   try {
-    for (const file of args.files) {
-      try {
-        await runSealedTask(file, context);
-      } catch (error) {
-        if (error instanceof BrokenPipe) return EXIT_BROKEN_PIPE;
-        const fatal = error instanceof Unavailable;
-        report.failure(error, fatal ? undefined : file === '-' ? 'stdin' : file);
-        if (fatal) break;
-      }
-    }
+    return await eachFile(args.files, report, (file) => runSealedTask(file, context));
   } finally {
     secrets.wipe();
   }
-  return report.exitCode;
 }
 
 async function sealerOf(machinery: Machinery, secrets: Secrets) {

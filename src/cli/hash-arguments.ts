@@ -35,19 +35,17 @@ const NEVER_CHECKING = ['binary', 'tag', 'text', 'zero'];
 
 /** Reads the command line of `hash`. @throws Failure for options that mean nothing together, as sha256sum does */
 export function hashArguments(args: string[]): HashArguments {
-  const { options, operands } = parseOptions(args, OPTIONS);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
-  const algorithm = toAlgorithm(options.findLast(({ name }) => name === 'algorithm')?.value ?? 'sha256');
+  const given = parseOptions(args, OPTIONS);
+  const { operands, has } = given;
+  const algorithm = toAlgorithm(given.last('algorithm') ?? 'sha256');
   const checks = has('check');
   const wrong = (checks ? NEVER_CHECKING : ONLY_CHECKING).find(has);
   if (wrong !== undefined) {
     throw new Failure(`--${wrong} means something only ${checks ? 'without' : 'with'} --check`);
   }
-  const lastOf = (names: string[]): string | undefined =>
-    options.findLast(({ name }) => names.includes(name))?.name;
-  const mode = lastOf(['binary', 'text']);
+  const mode = given.lastOf(['binary', 'text'])?.name;
   if (has('tag') && mode === 'text') throw new Failure('--tag says nothing of --text: leave one out');
-  const verbosity = lastOf(VERBOSITIES);
+  const verbosity = given.lastOf(VERBOSITIES)?.name;
   return {
     files: operands.length > 0 ? operands : ['-'],
     algorithm,

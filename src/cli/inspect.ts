@@ -24,8 +24,8 @@ export const INSPECT_EXIT = { noSocket: 3, refused: 4, permission: 5, notVfioUse
 
 /** The command `inspect`: what a vfio-user device is, whoever wrote it. */
 export async function runInspect(args: string[]): Promise<number> {
-  const { options, operands } = parseOptions(args, OPTIONS);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
+  const given = parseOptions(args, OPTIONS);
+  const { operands, has } = given;
   if (has('help')) {
     process.stdout.write(helpFor('inspect'));
     return EXIT.ok;

@@ -10,10 +10,23 @@ export interface GivenOption {
   value: string | undefined;
 }
 
-export interface Given {
+/** A command line, taken apart. */
+export class Given {
   /** In the order of the command line, so that the last of several can win. */
-  options: GivenOption[];
-  operands: string[];
+  readonly options: GivenOption[] = [];
+  readonly operands: string[] = [];
+
+  readonly has = (name: string): boolean => this.options.some((option) => option.name === name);
+
+  /** The value of an option, where it is given: the last one. */
+  last(name: string): string | undefined {
+    return this.lastOf([name])?.value;
+  }
+
+  /** Of several options, the one that is given last. */
+  lastOf(names: readonly string[]): GivenOption | undefined {
+    return this.options.findLast((option) => names.includes(option.name));
+  }
 }
 
 /**
@@ -22,7 +35,7 @@ export interface Given {
  */
 export function parseOptions(args: string[], table: OptionTable): Given {
   const { tokens } = parseArgs({ args, options: table, strict: false, allowPositionals: true, tokens: true });
-  const given: Given = { options: [], operands: [] };
+  const given = new Given();
   for (const token of tokens) {
     if (token.kind === 'positional') given.operands.push(token.value);
     if (token.kind !== 'option') continue;

@@ -47,16 +47,14 @@ const DECRYPT: OptionTable = { ...COMMON, test: { type: 'boolean', short: 't' } 
 
 /** Reads the command line of `encrypt` and `decrypt`. */
 export function sealedArguments(args: string[], decrypt: boolean): SealedArguments {
-  const { options, operands } = parseOptions(args, decrypt ? DECRYPT : ENCRYPT);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
-  const last = (name: string): string | undefined =>
-    options.findLast((option) => option.name === name)?.value;
+  const given = parseOptions(args, decrypt ? DECRYPT : ENCRYPT);
+  const { operands, has } = given;
   const files = operands.length > 0 ? operands : ['-'];
-  const output = last('output');
+  const output = given.last('output');
   if (output !== undefined && files.length > 1) throw new Failure('--output takes one input, not several');
   if (output === '') throw new Failure('--output needs a name');
-  const keyFile = last('key-file');
-  const passphraseFile = last('passphrase-file');
+  const keyFile = given.last('key-file');
+  const passphraseFile = given.last('passphrase-file');
   if (keyFile !== undefined && passphraseFile !== undefined) {
     throw new Failure('--key-file and --passphrase-file exclude each other');
   }
@@ -72,8 +70,8 @@ export function sealedArguments(args: string[], decrypt: boolean): SealedArgumen
     help: has('help'),
     output: output === '-' ? undefined : output,
     secret: { keyFile, passphraseFile },
-    algorithm: toAlgorithm(last('algorithm') ?? 'aes-256-gcm'),
-    log2Cost: toLog2Cost(last('cost') ?? String(DEFAULT_LOG2_COST)),
+    algorithm: toAlgorithm(given.last('algorithm') ?? 'aes-256-gcm'),
+    log2Cost: toLog2Cost(given.last('cost') ?? String(DEFAULT_LOG2_COST)),
   };
 }
 

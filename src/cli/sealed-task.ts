@@ -1,13 +1,13 @@
 import { readFileSync, unlinkSync } from 'node:fs';
-import { isatty } from 'node:tty';
-import { describe, EXIT, Failure } from './failure.js';
+import { checkTerminals, fromInput } from './each-file.js';
+import { EXIT, Failure } from './failure.js';
 import type { FileSealer } from './file-sealer.js';
-import { closeInput, type Input, openInput, openStdin, STDIN_FD } from './input.js';
+import { type Input, openInput, openStdin } from './input.js';
 import type { Progress } from './progress.js';
 import type { Report } from './report.js';
 import type { SealedArguments } from './sealed-arguments.js';
 import { SEALED_SUFFIX } from './sealed-format.js';
-import { Sink, STDOUT_FD } from './sink.js';
+import { Sink } from './sink.js';
 import { Source } from './source.js';
 import { exists, openTarget, type Target } from './task.js';
 
@@ -29,36 +29,18 @@ export interface SealedContext {
  */
 export async function runSealedTask(name: string, context: SealedContext): Promise<void> {
   const { args } = context;
-  checkTerminals(name, args);
+  checkTerminals(name, 'encrypted', args.decrypt, args);
   const outputPath = name === '-' ? args.output : chooseOutput(name, args);
   const input = name === '-' ? openStdin() : open(name, args);
-  let target: Target | undefined;
-  try {
-    target = openTarget(input, outputPath, args);
-    await transform(input, target, context);
-    target.file?.commit(input.stats.isFile() ? input.stats : undefined, { confidential: true });
-    finish(input, target, context);
-  } catch (error) {
-    if (target?.file) await target.file.discard();
-    if (error instanceof Failure && error.subject !== undefined) throw error;
-    throw error instanceof Error && 'errno' in error
-      ? new Failure(describe(error), { subject: input.name, cause: error })
-      : error;
-  } finally {
-    // A pipe may be read for as long as its other end is open: nobody waits for that.
-    if (input.stats.isFile()) await closeInput(input);
-  }
-}
-
-function checkTerminals(name: string, { decrypt, test, force, stdout, output }: SealedArguments): void {
-  const toStdout = stdout || (name === '-' && output === undefined);
-  if (force) return;
-  if (decrypt && name === '-' && isatty(STDIN_FD)) {
-    throw new Failure('encrypted data not read from a terminal (-f reads it)', { subject: 'stdin' });
-  }
-  if (!decrypt && !test && toStdout && isatty(STDOUT_FD)) {
-    throw new Failure('encrypted data not written to a terminal (-f writes it)', { subject: 'stdout' });
-  }
+  await fromInput(
+    input,
+    () => openTarget(input, outputPath, args),
+    async (target) => {
+      await transform(input, target, context);
+      target.file?.commit(input.stats.isFile() ? input.stats : undefined, { confidential: true });
+      finish(input, target, context);
+    },
+  );
 }
 
 /** The name of the output; undefined for the standard output, and where there is none. */

@@ -23,14 +23,14 @@ const OPTIONS = {
 
 /** The command `serve`: the broker, until a signal stops it. */
 export async function runServe(args: string[]): Promise<number> {
-  const { options, operands } = parseOptions(args, OPTIONS);
-  const has = (name: string): boolean => options.some((option) => option.name === name);
+  const given = parseOptions(args, OPTIONS);
+  const { options, operands, has } = given;
   if (has('help')) {
     process.stdout.write(helpFor('serve'));
     return EXIT.ok;
   }
   if (operands.length > 0) throw new Failure(`serve takes options alone, and ${operands[0]} is none`);
-  const file = options.findLast(({ name }) => name === 'config')?.value;
+  const file = given.last('config');
   const overrides = readOverrides(options);
   const load = (): config.BrokerConfig => loadConfig(file, overrides);
   if (has('check')) {

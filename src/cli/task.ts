@@ -1,12 +1,12 @@
 import { lstatSync, openSync, statSync, unlinkSync } from 'node:fs';
 import { basename } from 'node:path';
-import { isatty } from 'node:tty';
 import type { GzipHeader } from '../algorithms/framing.js';
 import type { CompressArguments } from './arguments.js';
 import { askYesNo } from './ask.js';
-import { describe, EXIT, Failure } from './failure.js';
+import { checkTerminals, fromInput } from './each-file.js';
+import { EXIT, Failure } from './failure.js';
 import type { Trailing } from './file-decompressor.js';
-import { closeInput, type Input, openInput, openStdin } from './input.js';
+import { type Input, openInput, openStdin } from './input.js';
 import type { Machinery } from './machinery.js';
 import { formatByName, SUFFIX, withoutSuffix } from './names.js';
 import { alreadyExists, isSpecial, OutputFile } from './output.js';
@@ -38,37 +38,19 @@ export interface Target {
  */
 export async function runTask(name: string, context: TaskContext): Promise<void> {
   const { args, machinery } = context;
-  checkTerminals(name, args);
+  checkTerminals(name, 'compressed', args.decompress, args);
   const outputPath = name === '-' ? args.output : chooseOutput(name, args);
   const input = name === '-' ? openStdin() : open(name, args);
-  let target: Target | undefined;
-  try {
-    target = openTarget(input, outputPath, args);
-    const trailing = await transform(input, target.sink, context);
-    target.file?.commit(input.stats.isFile() ? input.stats : undefined);
-    finish(input, target, trailing, context);
-  } catch (error) {
-    await machinery.discard();
-    if (target?.file) await target.file.discard();
-    if (error instanceof Failure && error.subject !== undefined) throw error;
-    throw error instanceof Error && 'errno' in error
-      ? new Failure(describe(error), { subject: input.name, cause: error })
-      : error;
-  } finally {
-    // A pipe may be read for as long as its other end is open: nobody waits for that.
-    if (input.stats.isFile()) await closeInput(input);
-  }
-}
-
-function checkTerminals(name: string, { decompress, test, force, stdout, output }: CompressArguments): void {
-  const toStdout = stdout || (name === '-' && output === undefined);
-  if (force) return;
-  if (decompress && name === '-' && isatty(0)) {
-    throw new Failure('compressed data not read from a terminal (-f reads it)', { subject: 'stdin' });
-  }
-  if (!decompress && !test && toStdout && isatty(STDOUT_FD)) {
-    throw new Failure('compressed data not written to a terminal (-f writes it)', { subject: 'stdout' });
-  }
+  await fromInput(
+    input,
+    () => openTarget(input, outputPath, args),
+    async (target) => {
+      const trailing = await transform(input, target.sink, context);
+      target.file?.commit(input.stats.isFile() ? input.stats : undefined);
+      finish(input, target, trailing, context);
+    },
+    () => machinery.discard(),
+  );
 }
 
 /** The name of the output; undefined for the standard output, and where there is none. */
