@@ -16,6 +16,9 @@ const fcntlInt = bind<(fd: number, command: number, argument: number) => number>
   'int fcntl(int fd, int cmd, int arg)',
 );
 
+const dup3 = bind<(from: number, to: number, flags: number) => number>(
+  'int dup3(int oldfd, int newfd, int flags)',
+);
 const pipe2 = bind<(ends: Int32Array, flags: number) => number>('int pipe2(void *fds, int flags)');
 
 /** Values of <sys/eventfd.h>, <poll.h> and <fcntl.h>; the same on x64 and arm64. */
@@ -78,6 +81,11 @@ export function duplicateFd(fd: number): number {
   const copy = fcntlInt(fd, F_DUPFD_CLOEXEC, 0);
   if (copy < 0) throw systemError('fcntl', 'raise the limit on open files (ulimit -n)');
   return copy;
+}
+
+/** Makes a descriptor that is in use stand for the open file of another one. */
+export function replaceFd(fd: number, by: number): void {
+  if (dup3(by, fd, O_CLOEXEC) < 0) throw systemError('dup3');
 }
 
 /** Lets calls on a socket wait: for one that is handed to another process, which expects nothing else. */

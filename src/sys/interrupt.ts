@@ -1,29 +1,36 @@
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
-import { closeFd, createPipe, drainPipe, waitReadable } from './fd.js';
+import { closeFd, createEventfd, createPipe, drainPipe, replaceFd, waitReadable } from './fd.js';
 
 /**
- * An interrupt as its receiver holds it. The device gets `deviceFd` and writes eight bytes to it, as it would to an
- * eventfd. It is the end of a pipe, because the event loop reads pipes by itself: that stays safe when the thread is
- * terminated at any moment, which a native poll handle on an eventfd does not.
+ * An interrupt as its receiver holds it. The device gets `deviceFd` and writes eight bytes to it.
+ *
+ * By default it is the end of a pipe, whose other end the event loop reads by itself: that stays safe when the thread is
+ * terminated at any moment, which a native poll handle on an eventfd does not. And the pipe ends with the device.
+ *
+ * The kernel signals eventfds only, and those never end. The event loop reads one just as well, but is not to be handed
+ * one: so it is handed a pipe, and the eventfd takes the pipe's place before the loop has looked at it.
  */
 export class Interrupt {
   readonly deviceFd: number;
   readonly #readFd: number;
+  readonly #isEventfd: boolean;
   #socket: Socket | undefined;
   #handedOver = false;
   #ended = false;
   #closed = false;
 
-  constructor() {
-    [this.#readFd, this.deviceFd] = createPipe();
+  constructor(kind: 'pipe' | 'eventfd' = 'pipe') {
+    this.#isEventfd = kind === 'eventfd';
+    if (this.#isEventfd) this.#readFd = this.deviceFd = createEventfd();
+    else [this.#readFd, this.deviceFd] = createPipe();
   }
 
   /**
    * The device has its own copy of `deviceFd` by now: this one is closed. From here on the pipe ends when the device, or
-   * the process that it lives in, is gone.
+   * the process that it lives in, is gone. An eventfd, which is both ends, stays.
    */
   handOver(): void {
-    if (this.#handedOver) return;
+    if (this.#handedOver || this.#isEventfd) return;
     this.#handedOver = true;
     closeFd(this.deviceFd);
   }
@@ -49,13 +56,15 @@ export class Interrupt {
       },
     };
     // The constructor takes `onread` as connect() does; the published types leave it out.
+    const fd = this.#isEventfd ? createPipeEnd() : this.#readFd;
     const options: SocketConstructorOpts & { onread: OnReadOpts } = {
-      fd: this.#readFd,
+      fd,
       readable: true,
       writable: false,
       onread,
     };
     this.#socket = new Socket(options);
+    if (this.#isEventfd) replaceFd(fd, this.#readFd);
     this.#socket.on('error', () => {});
     this.#socket.once('close', () => {
       this.#ended = true;
@@ -85,8 +94,15 @@ export class Interrupt {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#socket) this.#socket.destroy();
-    else closeFd(this.#readFd);
+    this.#socket?.destroy();
+    if (this.#isEventfd || !this.#socket) closeFd(this.#readFd);
     this.handOver();
   }
+}
+
+/** The read end of a pipe that nobody writes to. */
+function createPipeEnd(): number {
+  const [readEnd, writeEnd] = createPipe();
+  closeFd(writeEnd);
+  return readEnd;
 }

@@ -1,3 +1,4 @@
+import type { Interrupt } from '../sys/interrupt.js';
 import type { Mapping } from '../sys/memory.js';
 
 /** A part of a region that may be mapped, in bytes from the region's start. */
@@ -25,6 +26,12 @@ export interface DmaRegion {
   iova: number;
   length: number;
   writable: boolean;
+}
+
+/** The same, as the process has it that maps it: the kernel takes memory for hardware by its address. */
+export interface LocalDmaRegion extends DmaRegion {
+  /** A multiple of the page size. */
+  address: number;
 }
 
 /** An eventfd that wakes the device for a range of a region. */
@@ -55,12 +62,23 @@ export interface Transport {
   mapRegion(index: number, offset: number, length: number): Promise<Mapping>;
   /** Eventfds that wake the device for this region; the caller closes them. */
   wakeFds(index: number): Promise<WakeFd[]>;
+  /** An interrupt of the kind that this transport can route; the caller closes it. */
+  createInterrupt(): Interrupt;
   /** Routes interrupts of an index, from `start` on, to eventfds; the caller keeps its own descriptors. */
   setIrqs(index: number, start: number, eventfds: readonly number[]): Promise<void>;
+  /**
+   * Addresses that the device can use and nothing else here has, to map memory at (see `DmaBuffer`).
+   * @throws MemoryError if there is no room
+   */
+  reserveIova(length: number): number;
+  /** Gives back what `reserveIova` gave, once nothing is mapped there. */
+  releaseIova(iova: number): void;
   /** Lets the device reach memory. */
-  dmaMap(region: DmaRegion): Promise<void>;
+  dmaMap(region: LocalDmaRegion): Promise<void>;
   /** Takes memory away again; resolves once the device has let go of it. */
   dmaUnmap(iova: number, length: number): Promise<void>;
+  /** Why the device cannot read or write these addresses, as far as is known here; undefined if it can. */
+  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): string | undefined;
   /** Disables every queue and forgets every session. */
   reset(): Promise<void>;
   /** Lets the device go. Calling it again does nothing. */

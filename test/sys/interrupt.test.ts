@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import {
   closeFd,
   closeFds,
@@ -131,5 +133,62 @@ describe('Interrupt', () => {
     const before = openFds();
     for (let i = 0; i < 10; i++) new Interrupt().close();
     assert.equal(openFds(), before);
+  });
+});
+
+describe('Interrupt over an eventfd', () => {
+  test('waits on this thread, before and after it listens', () => {
+    const interrupt = new Interrupt('eventfd');
+    assert.equal(interrupt.waitSync(0), false);
+    signalEventfd(interrupt.deviceFd);
+    assert.equal(interrupt.waitSync(10_000), true);
+    interrupt.listen(() => {});
+    signalEventfd(interrupt.deviceFd);
+    assert.equal(interrupt.waitSync(10_000), true);
+    assert.equal(interrupt.waitSync(0), false);
+    assert.equal(interrupt.ended, false);
+    interrupt.close();
+    interrupt.close();
+  });
+
+  test('calls back on the event loop, and leaves nothing behind', async () => {
+    new Interrupt('eventfd').close();
+    const before = openFds();
+    for (let round = 0; round < 3; round++) {
+      const interrupt = new Interrupt('eventfd');
+      interrupt.handOver();
+      let wake: () => void = () => {};
+      let ends = 0;
+      interrupt.listen(
+        () => wake(),
+        () => ends++,
+      );
+      interrupt.ref();
+      for (let i = 0; i < 5; i++) {
+        const called = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        signalEventfd(interrupt.deviceFd);
+        signalEventfd(interrupt.deviceFd);
+        await called;
+      }
+      interrupt.close();
+      await new Promise((resolve) => setImmediate(resolve));
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(ends, 0);
+    }
+    assert.ok(openFds() <= before + 2, 'only what the event loop keeps for itself');
+  });
+
+  test('a thread that is signalled all the time can be terminated at any moment', async () => {
+    for (let round = 0; round < 30; round++) {
+      const worker = new Worker(new URL('./support-signalled.js', import.meta.url));
+      const [fd] = (await once(worker, 'message')) as [number];
+      const storm = setInterval(() => signalEventfd(fd), 0);
+      for (let i = 0; i < round * 20; i++) signalEventfd(fd);
+      await worker.terminate();
+      clearInterval(storm);
+      closeFd(fd);
+    }
   });
 });

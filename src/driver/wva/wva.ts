@@ -19,7 +19,7 @@ import type { DeviceDescription } from '../../device/device.js';
 import { ArgumentError, DeviceLostError, MemoryError, ProtocolError, SystemError } from '../../errors.js';
 import { QueuePair } from '../../queue/queue-pair.js';
 import { closeFd, closeFds } from '../../sys/fd.js';
-import { Interrupt } from '../../sys/interrupt.js';
+import type { Interrupt } from '../../sys/interrupt.js';
 import { ERRNO } from '../../sys/libc.js';
 import { createMemfd } from '../../sys/memfd.js';
 import { Mapping, PAGE_BYTES } from '../../sys/memory.js';
@@ -92,7 +92,7 @@ class WvaDevice implements DriverDevice {
   static async open(transport: Transport): Promise<WvaDevice> {
     const fds: number[] = [];
     const mappings: Mapping[] = [];
-    const error = new Interrupt();
+    const error = transport.createInterrupt();
     try {
       const registers = await transport.readRegion(REGION.registers, 0, DEVICE_REGISTERS.bytes);
       const magic = registers.readUInt32LE(DEVICE_REGISTERS.offset.magic);
@@ -140,7 +140,7 @@ class WvaDevice implements DriverDevice {
       });
     }
     this.#queues.add(id);
-    const interrupt = new Interrupt();
+    const interrupt = this.#parts.transport.createInterrupt();
     let memory: DeviceMemory | undefined;
     try {
       memory = await this.allocate(depth * (SQE.bytes + CQE.bytes));
@@ -260,7 +260,7 @@ class WvaDevice implements DriverDevice {
 
   async mapMemory(fd: number, iova: number, length: number): Promise<void> {
     try {
-      await this.#parts.transport.dmaMap({ fd, offset: 0, iova, length, writable: true });
+      await this.#parts.transport.dmaMap({ fd, offset: 0, address: iova, iova, length, writable: true });
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       const hint = 'release queues or buffers first, or open with a smaller memoryBytes';

@@ -23,10 +23,13 @@ import {
 } from '../../abi/vfio-user.js';
 import { ArgumentError, ClosedError, DeadlineError, ProtocolError, SystemError } from '../../errors.js';
 import { closeFd, closeFds, duplicateFd } from '../../sys/fd.js';
+import { Interrupt } from '../../sys/interrupt.js';
 import { ERRNO } from '../../sys/libc.js';
 import { checkMappable } from '../../sys/memfd.js';
 import { Mapping } from '../../sys/memory.js';
 import { MAX_FDS } from '../../sys/socket.js';
+import { DmaMappings } from '../dma-mappings.js';
+import { IovaAllocator } from '../iova-allocator.js';
 import type { DmaRegion, RegionInfo, Transport, WakeFd } from '../transport.js';
 import { Connection, type Message } from './connection.js';
 import { parseCapabilities, parseIoFds, type RegionCapability, readSize, regionAccess } from './regions.js';
@@ -61,6 +64,12 @@ export interface IrqDetails {
 const REGION_INFO_ROOM = 4096;
 const MAX_IO_FDS = 8;
 
+/**
+ * Addresses for drivers that do not name memory by where this process has it, as wva does: below everything that
+ * mmap(2) gives.
+ */
+const IOVA_RANGE = { start: 2 ** 16, last: 2 ** 40 - 1 };
+
 /** Names of commands by number, for error messages. */
 const COMMAND_NAME = new Map<number, string>(Object.entries(COMMAND).map(([name, value]) => [value, name]));
 
@@ -75,6 +84,8 @@ export class VfioUserTransport implements Transport {
   readonly #connection: Connection;
   readonly #waiting = new Map<number, Waiting>();
   readonly #regions = new Map<number, RegionDetails>();
+  readonly #iovas = new IovaAllocator([IOVA_RANGE]);
+  readonly #mappings = new DmaMappings();
   #nextId = 1;
   #lost: Error | undefined;
   #onLost: ((reason: Error) => void) | undefined;
@@ -276,6 +287,18 @@ export class VfioUserTransport implements Transport {
     await this.#ask(COMMAND.setIrqs, body, 0, [...eventfds]);
   }
 
+  createInterrupt(): Interrupt {
+    return new Interrupt();
+  }
+
+  reserveIova(length: number): number {
+    return this.#iovas.reserve(length);
+  }
+
+  releaseIova(iova: number): void {
+    this.#iovas.release(iova);
+  }
+
   async dmaMap(region: DmaRegion): Promise<void> {
     const body = Buffer.alloc(DMA_MAP.bytes);
     body.writeUInt32LE(DMA_MAP.bytes, DMA_MAP.offset.argsz);
@@ -284,6 +307,7 @@ export class VfioUserTransport implements Transport {
     body.writeBigUInt64LE(BigInt(region.iova), DMA_MAP.offset.address);
     body.writeBigUInt64LE(BigInt(region.length), DMA_MAP.offset.size);
     await this.#ask(COMMAND.dmaMap, body, 0, [region.fd]);
+    this.#mappings.add(region);
   }
 
   async dmaUnmap(iova: number, length: number): Promise<void> {
@@ -292,6 +316,11 @@ export class VfioUserTransport implements Transport {
     body.writeBigUInt64LE(BigInt(iova), DMA_UNMAP.offset.address);
     body.writeBigUInt64LE(BigInt(length), DMA_UNMAP.offset.size);
     await this.#ask(COMMAND.dmaUnmap, body, DMA_UNMAP.bytes);
+    this.#mappings.remove(iova);
+  }
+
+  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): string | undefined {
+    return this.#mappings.whyUnreachable(iova, length, access);
   }
 
   async reset(): Promise<void> {
