@@ -18,6 +18,9 @@ export const PCI_CONFIG = {
 /** Bit of `status`: there is a list of capabilities. */
 export const PCI_STATUS_CAPABILITIES = 0x10;
 
+/** Bits of the command register: the device answers to its addresses, does DMA, keeps INTx to itself. */
+export const PCI_COMMAND = { memory: 2, busMaster: 4, intxDisable: 0x400 } as const;
+
 /** A capability begins with its id and the offset of the next; the two low bits of an offset are reserved. */
 export const PCI_CAPABILITY = { id: 0, next: 1, offsetMask: 0xfc } as const;
 /** An extended one with a word: id in 16 bits, version in 4, the next offset in 12. */
@@ -74,6 +77,9 @@ export const PCI_BASE_CLASS: Readonly<Record<number, string>> = {
   18: 'processing accelerator',
   255: 'of no class',
 };
+
+/** Indexes of interrupts, as VFIO numbers them (<linux/vfio.h>). */
+export const PCI_IRQ = { intx: 0, msi: 1, msix: 2, error: 3, request: 4 } as const;
 
 /** What VFIO calls the regions and interrupts of a PCI device, by index (<linux/vfio.h>). */
 export const PCI_REGION_NAME = [

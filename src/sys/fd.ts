@@ -9,6 +9,13 @@ const readNative = bind<(fd: number, buffer: Uint8Array, n: number) => number>(
 const writeNative = bind<(fd: number, buffer: Uint8Array, n: number) => number>(
   'int64_t write(int fd, void *buf, uint64_t count)',
 );
+const preadNative = bind<(fd: number, buffer: Uint8Array, n: number, offset: number) => number>(
+  'int64_t pread(int fd, void *buf, uint64_t count, int64_t offset)',
+);
+const pwriteNative = bind<(fd: number, buffer: Uint8Array, n: number, offset: number) => number>(
+  'int64_t pwrite(int fd, void *buf, uint64_t count, int64_t offset)',
+);
+const openNative = bind<(path: string, flags: number) => number>('int open(const char *path, int flags)');
 const pollNative = bind<(fds: Int32Array, n: number, timeout: number) => number>(
   'int poll(void *fds, uint64_t nfds, int timeout)',
 );
@@ -22,6 +29,7 @@ const dup3 = bind<(from: number, to: number, flags: number) => number>(
 const pipe2 = bind<(ends: Int32Array, flags: number) => number>('int pipe2(void *fds, int flags)');
 
 /** Values of <sys/eventfd.h>, <poll.h> and <fcntl.h>; the same on x64 and arm64. */
+const O_RDWR = 2;
 const O_CLOEXEC = 0o2000000;
 const O_NONBLOCK = 0o4000;
 const POLLIN = 1;
@@ -34,6 +42,27 @@ const closeNative = bind<(fd: number) => number>('int close(int fd)');
 
 const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
 const SCRATCH = new Uint8Array(8);
+
+/** Opens a file or device for reading and writing. The caller closes it. */
+export function openReadWrite(path: string): number {
+  const fd = openNative(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) throw systemError(`open ${path}`);
+  return fd;
+}
+
+/** Reads at an offset into the whole of a buffer; how many bytes there were. */
+export function readAt(fd: number, buffer: Uint8Array, offset: number): number {
+  const count = preadNative(fd, buffer, buffer.byteLength, offset);
+  if (count < 0) throw systemError('pread');
+  return count;
+}
+
+/** Writes a buffer at an offset; how many bytes were taken. */
+export function writeAt(fd: number, data: Uint8Array, offset: number): number {
+  const count = pwriteNative(fd, data, data.byteLength, offset);
+  if (count < 0) throw systemError('pwrite');
+  return count;
+}
 
 /** A new non-blocking eventfd. The caller closes it. */
 export function createEventfd(): number {

@@ -14,6 +14,10 @@ export class DmaMappings {
     this.#regions.delete(iova);
   }
 
+  [Symbol.iterator](): Iterator<DmaRegion> {
+    return this.#regions.values();
+  }
+
   /**
    * Why a device cannot read or write (`access`) these addresses, naming the first that it cannot; undefined if it can.
    */

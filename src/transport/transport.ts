@@ -51,6 +51,8 @@ export interface Transport {
   /** Number of regions and of interrupt indexes. */
   readonly regions: number;
   readonly irqs: number;
+  /** What is unsafe about it and was allowed by name, for listings. */
+  readonly unsafe: readonly string[];
 
   /** Size, access and mappable areas of a region. */
   regionInfo(index: number): Promise<RegionInfo>;
@@ -62,10 +64,14 @@ export interface Transport {
   mapRegion(index: number, offset: number, length: number): Promise<Mapping>;
   /** Eventfds that wake the device for this region; the caller closes them. */
   wakeFds(index: number): Promise<WakeFd[]>;
+  /** How many interrupts there are of an index. */
+  irqCount(index: number): Promise<number>;
   /** An interrupt of the kind that this transport can route; the caller closes it. */
   createInterrupt(): Interrupt;
   /** Routes interrupts of an index, from `start` on, to eventfds; the caller keeps its own descriptors. */
   setIrqs(index: number, start: number, eventfds: readonly number[]): Promise<void>;
+  /** Lets interrupts come again that were masked when they came, as INTx is. */
+  unmaskIrqs(index: number, start: number, count: number): Promise<void>;
   /**
    * Addresses that the device can use and nothing else here has, to map memory at (see `DmaBuffer`).
    * @throws MemoryError if there is no room

@@ -28,11 +28,12 @@ import { ERRNO } from '../../sys/libc.js';
 import { checkMappable } from '../../sys/memfd.js';
 import { Mapping } from '../../sys/memory.js';
 import { MAX_FDS } from '../../sys/socket.js';
+import type { IrqDetails, RegionDetails } from '../details.js';
 import { DmaMappings } from '../dma-mappings.js';
 import { IovaAllocator } from '../iova-allocator.js';
 import type { DmaRegion, RegionInfo, Transport, WakeFd } from '../transport.js';
 import { Connection, type Message } from './connection.js';
-import { parseCapabilities, parseIoFds, type RegionCapability, readSize, regionAccess } from './regions.js';
+import { parseCapabilities, parseIoFds, readSize, regionAccess } from './regions.js';
 import { decodeVersion, encodeVersion, type Version } from './version.js';
 
 interface Waiting {
@@ -40,24 +41,6 @@ interface Waiting {
   timer: NodeJS.Timeout | undefined;
   resolve: (message: Message) => void;
   reject: (error: Error) => void;
-}
-
-/** A region with all that the server said of it. */
-export interface RegionDetails extends RegionInfo {
-  /** REGION_FLAG. */
-  flags: number;
-  capabilities: RegionCapability[];
-  /** Where the region starts in its descriptor. */
-  fdOffset: number;
-  /** The transport's own, if one came. */
-  fd: number | undefined;
-}
-
-/** What interrupts there are of one index. */
-export interface IrqDetails {
-  /** IRQ_FLAG. */
-  flags: number;
-  count: number;
 }
 
 /** Room for a region's information and its capabilities; what the descriptor is sent for (see `argsz`). */
@@ -80,6 +63,7 @@ export class VfioUserTransport implements Transport {
   irqs = 0;
   /** DEVICE_FLAG. */
   flags = 0;
+  readonly unsafe: readonly string[] = [];
   #negotiated: Version | undefined;
   readonly #connection: Connection;
   readonly #waiting = new Map<number, Waiting>();
@@ -273,18 +257,31 @@ export class VfioUserTransport implements Transport {
     };
   }
 
+  async irqCount(index: number): Promise<number> {
+    return (await this.irqDetails(index)).count;
+  }
+
   async setIrqs(index: number, start: number, eventfds: readonly number[]): Promise<void> {
     const most = Math.min(MAX_FDS, this.negotiated.capabilities.maxMessageFds);
     if (eventfds.length > most) {
       throw new ArgumentError(`at most ${most} interrupts can be routed at once`);
     }
+    const flags = IRQ_SET_FLAG.eventfd | IRQ_SET_FLAG.trigger;
+    await this.#sendIrqs(flags, index, start, eventfds.length, [...eventfds]);
+  }
+
+  async unmaskIrqs(index: number, start: number, count: number): Promise<void> {
+    await this.#sendIrqs(IRQ_SET_FLAG.none | IRQ_SET_FLAG.unmask, index, start, count, []);
+  }
+
+  async #sendIrqs(flags: number, index: number, start: number, count: number, fds: number[]): Promise<void> {
     const body = Buffer.alloc(IRQ_SET.bytes);
     body.writeUInt32LE(IRQ_SET.bytes, IRQ_SET.offset.argsz);
-    body.writeUInt32LE(IRQ_SET_FLAG.eventfd | IRQ_SET_FLAG.trigger, IRQ_SET.offset.flags);
+    body.writeUInt32LE(flags, IRQ_SET.offset.flags);
     body.writeUInt32LE(index, IRQ_SET.offset.index);
     body.writeUInt32LE(start, IRQ_SET.offset.start);
-    body.writeUInt32LE(eventfds.length, IRQ_SET.offset.count);
-    await this.#ask(COMMAND.setIrqs, body, 0, [...eventfds]);
+    body.writeUInt32LE(count, IRQ_SET.offset.count);
+    await this.#ask(COMMAND.setIrqs, body, 0, fds);
   }
 
   createInterrupt(): Interrupt {

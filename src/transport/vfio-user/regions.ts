@@ -11,18 +11,13 @@ import {
   SPARSE_MMAP,
 } from '../../abi/vfio-user.js';
 import { ProtocolError } from '../../errors.js';
+import type { RegionCapability } from '../details.js';
 import type { MappableArea } from '../transport.js';
 
 /*
  * Replies of a server, taken apart, and the start of what it is asked. A server that others wrote is trusted with nothing: lists are followed within the
  * message and to their end once.
  */
-
-/** A capability of a region, as its header names it. */
-export interface RegionCapability {
-  id: number;
-  version: number;
-}
 
 /** A range of a region with a descriptor behind it. */
 export interface IoFd {

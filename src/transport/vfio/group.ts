@@ -1,0 +1,187 @@
+import { existsSync } from 'node:fs';
+import { GROUP_STATUS, GROUP_VIABLE, IOMMU_TYPE, VFIO, VFIO_API_VERSION } from '../../abi/vfio.js';
+import { DeviceLostError, PlatformError, SystemError, UnsupportedError } from '../../errors.js';
+import { closeFd, closeFds, openReadWrite } from '../../sys/fd.js';
+import { ioctl } from '../../sys/ioctl.js';
+import { ERRNO } from '../../sys/libc.js';
+import { IovaAllocator } from '../iova-allocator.js';
+import { ContainerIommu, setIommu } from './container.js';
+import type { Iommu } from './iommu.js';
+import { groupMembers, holdsUpGroup } from './sysfs-device.js';
+
+const CONTAINER = '/dev/vfio/vfio';
+
+/** What several devices of one address space share. */
+export interface AddressSpace {
+  readonly iommu: Iommu;
+  readonly iovas: IovaAllocator;
+}
+
+/** Groups that this thread has open: the kernel gives each to one opener, who may have several devices of it. */
+const open = new Map<string, VfioGroup>();
+
+/** An IOMMU group in a container of its own: what the IOMMU can tell apart, and what is therefore opened as a whole. */
+export class VfioGroup implements AddressSpace {
+  readonly iommu: Iommu;
+  readonly iovas: IovaAllocator;
+  readonly #number: string;
+  readonly #fd: number;
+  readonly #container: number;
+  #devices = 0;
+
+  private constructor(number: string, fd: number, container: number, iommu: Iommu) {
+    this.#number = number;
+    this.#fd = fd;
+    this.#container = container;
+    this.iommu = iommu;
+    this.iovas = new IovaAllocator(iommu.usable);
+  }
+
+  /** Opens a group, or joins the devices that this thread has of it. */
+  static open(number: string): VfioGroup {
+    const known = open.get(number);
+    if (known) return known;
+    const fds: number[] = [];
+    try {
+      const container = openContainer();
+      fds.push(container);
+      const path = groupPath(number);
+      const isUnsafe = path.includes('noiommu-');
+      const fd = openGroup(path, number);
+      fds.push(fd);
+      checkViable(fd, number);
+      const pointer = Buffer.alloc(4);
+      pointer.writeInt32LE(container);
+      ioctl(fd, 'VFIO_GROUP_SET_CONTAINER', VFIO.groupSetContainer, pointer);
+      const group = new VfioGroup(number, fd, container, isUnsafe ? noIommu(container) : type1(container));
+      open.set(number, group);
+      return group;
+    } catch (error) {
+      closeFds(fds);
+      throw error;
+    }
+  }
+
+  /** A device of the group, by its name in /sys. The caller closes it, and then calls `release`. */
+  openDevice(name: string): number {
+    try {
+      const fd = ioctl(this.#fd, 'VFIO_GROUP_GET_DEVICE_FD', VFIO.groupGetDeviceFd, Buffer.from(`${name}\0`));
+      this.#devices++;
+      return fd;
+    } catch (error) {
+      if (this.#devices === 0) this.#close();
+      throw error;
+    }
+  }
+
+  /** One device of it is closed; with the last one the group is. */
+  release(): void {
+    if (--this.#devices === 0) this.#close();
+  }
+
+  #close(): void {
+    open.delete(this.#number);
+    closeFd(this.#fd);
+    closeFd(this.#container);
+  }
+}
+
+function groupPath(number: string): string {
+  const unsafe = `/dev/vfio/noiommu-${number}`;
+  return existsSync(unsafe) ? unsafe : `/dev/vfio/${number}`;
+}
+
+function openContainer(): number {
+  let fd: number;
+  try {
+    fd = openReadWrite(CONTAINER);
+  } catch (cause) {
+    if (cause instanceof SystemError && (cause.errno === ERRNO.ENOENT || cause.errno === ERRNO.ENODEV)) {
+      throw new PlatformError('this kernel has no VFIO running', {
+        hint: 'modprobe vfio-pci, as root',
+        cause,
+      });
+    }
+    throw explainPermission(cause, CONTAINER);
+  }
+  const version = ioctl(fd, 'VFIO_GET_API_VERSION', VFIO.getApiVersion);
+  if (version === VFIO_API_VERSION) return fd;
+  closeFd(fd);
+  throw new UnsupportedError(
+    `the kernel has version ${version} of VFIO, and ${VFIO_API_VERSION} is known here`,
+  );
+}
+
+function openGroup(path: string, number: string): number {
+  try {
+    return openReadWrite(path);
+  } catch (cause) {
+    if (cause instanceof SystemError && cause.errno === ERRNO.EBUSY) {
+      throw new SystemError(
+        `open ${path}`,
+        ERRNO.EBUSY,
+        `another process has a device of IOMMU group ${number}`,
+        {
+          hint: `find it with: fuser -v ${path}`,
+          cause,
+        },
+      );
+    }
+    throw explainPermission(cause, path);
+  }
+}
+
+function explainPermission(cause: unknown, path: string): unknown {
+  if (!(cause instanceof SystemError) || (cause.errno !== ERRNO.EACCES && cause.errno !== ERRNO.EPERM))
+    return cause;
+  return new SystemError(cause.syscall, cause.errno, `this user may not open ${path}`, {
+    hint: `give it to a group with a udev rule: SUBSYSTEM=="vfio", GROUP="vfio", MODE="0660"`,
+    cause,
+  });
+}
+
+function checkViable(fd: number, number: string): void {
+  const status = Buffer.alloc(GROUP_STATUS.bytes);
+  status.writeUInt32LE(status.length, GROUP_STATUS.offset.argsz);
+  ioctl(fd, 'VFIO_GROUP_GET_STATUS', VFIO.groupGetStatus, status);
+  if ((status.readUInt32LE(GROUP_STATUS.offset.flags) & GROUP_VIABLE) !== 0) return;
+  throw notViable(number);
+}
+
+/** The IOMMU cannot tell the devices of a group apart, so none of them may be another driver's. */
+function notViable(number: string): DeviceLostError {
+  const others = groupMembers(number).filter(holdsUpGroup);
+  const list = others.map(({ name, driver }) => `${name} (${driver})`).join(', ');
+  return new DeviceLostError(`IOMMU group ${number} is not VFIO's as a whole: other drivers have ${list}`, {
+    hint: `bind them to vfio-pci, too, or to no driver: ${others.map(({ name }) => `warpdrive vfio bind ${name}`).join('; ')}`,
+  });
+}
+
+function type1(container: number): Iommu {
+  if (ioctl(container, 'VFIO_CHECK_EXTENSION', VFIO.checkExtension, IOMMU_TYPE.type1v2) === 0) {
+    throw new PlatformError('this kernel has no VFIO for its IOMMU (type1v2)', {
+      hint: 'modprobe vfio_iommu_type1, as root',
+    });
+  }
+  try {
+    setIommu(container, 'type1v2');
+  } catch (cause) {
+    if (!(cause instanceof SystemError) || cause.errno !== ERRNO.EPERM) throw cause;
+    throw new PlatformError('the kernel does not trust this IOMMU: it does not remap interrupts', {
+      hint: 'turn interrupt remapping on in the firmware, or for QEMU with intel-iommu,intremap=on',
+      cause,
+    });
+  }
+  return new ContainerIommu(container);
+}
+
+/** No IOMMU: registers and interrupts, but no DMA, which could reach the memory of everybody. */
+function noIommu(container: number): Iommu {
+  setIommu(container, 'noiommu');
+  const refuse = (): never => {
+    throw new UnsupportedError('without an IOMMU no memory can be given to a device', {
+      hint: 'turn the IOMMU on: intel_iommu=on or amd_iommu=on on the kernel command line, VT-d in the firmware',
+    });
+  };
+  return { kind: 'noiommu', usable: [], map: refuse, unmap: refuse };
+}
