@@ -66,6 +66,11 @@ const TOOLS = [
     gain: 'systemd-socket-activate, to try socket activation',
   },
   { package: 'util-linux', present: () => hasProgram('setpriv'), gain: 'setpriv, to drop capabilities' },
+  {
+    package: 'qemu-system-x86',
+    present: () => process.arch !== 'x64' || hasProgram('qemu-system-x86_64'),
+    gain: 'QEMU: a guest with an IOMMU and devices, for the tests of hardware',
+  },
   { package: 'zlib1g-dev', present: () => existsSync('/usr/include/zlib.h'), gain: "zlib's header" },
 ];
 
