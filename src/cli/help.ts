@@ -18,6 +18,9 @@ commands:
   checksum [FILES]     print checksums, or check a list of them
   devices [--json]     list devices and their engines
   inspect unix:PATH    show what a vfio-user device is, whoever wrote it
+  vfio list            show PCI devices, and which of them programs can drive
+  vfio bind ADDRESS    give a device to programs; unbind gives it back
+  doctor [DEVICE]      tell what works here, and what to do about what does not
   serve                share one accelerator between processes: the broker
   clients [--json]     list the broker's clients
   bench SUITE          measure this machine
@@ -170,6 +173,32 @@ the device is changed. A WarpDrive accelerator also tells its engines.
 
 exit codes: 0 done, 1 error, 3 no such socket, 4 nobody listens, 5 permission denied,
 6 not a vfio-user device, 7 no answer within 5 seconds
+`,
+  vfio: `usage: warpdrive vfio list [--all] [--json]
+       warpdrive vfio bind ADDRESS... [OPTIONS]
+       warpdrive vfio unbind ADDRESS... [OPTIONS]
+
+Shows PCI devices with their IOMMU groups, and who else is in them; takes devices from their
+drivers and gives them to vfio-pci, so that programs can drive them; gives them back to the
+drivers that the kernel chooses. Binding takes root. See docs/vfio.md.
+
+options:
+  -a, --all            list bridges, too
+  -g, --group          all devices of the IOMMU group: VFIO gets it as a whole or not at all
+  -f, --force          even a device whose disk is mounted, whose network interface is up, or
+                       that a program has open
+      --json           for programs
+  -h, --help           this text
+
+exit codes: 0 done, 1 error, 2 bound, but not to be used yet
+`,
+  doctor: `usage: warpdrive doctor [DEVICE] [--json]
+
+Tells for each way to reach an accelerator whether it works here, what keeps it from working,
+and what to do about that. DEVICE is one of them: embedded, unix:/path or vfio:0000:00:03.0.
+Nothing is changed.
+
+exit codes: 0 the accelerator that open() takes, or DEVICE, works; 1 it does not
 `,
   serve: `usage: warpdrive serve [OPTIONS]
 

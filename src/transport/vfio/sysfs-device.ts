@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readlinkSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { VfioAddress } from './address.js';
+import { linkName, listFolder } from './sysfs.js';
 
 /** Where the kernel tells of devices; tests use trees of their own. */
 export const SYSFS = '/sys';
@@ -20,22 +21,6 @@ export interface SysfsDevice {
   cdev: string | undefined;
 }
 
-const linkName = (path: string): string | undefined => {
-  try {
-    return basename(readlinkSync(path));
-  } catch {
-    return undefined;
-  }
-};
-
-const list = (folder: string): string[] => {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
-};
-
 /** Looks a device up; undefined if there is none. */
 export function findSysfsDevice({ kind, name }: VfioAddress, root = SYSFS): SysfsDevice | undefined {
   const folder = join(root, 'bus', kind, 'devices', name);
@@ -43,16 +28,14 @@ export function findSysfsDevice({ kind, name }: VfioAddress, root = SYSFS): Sysf
   return {
     driver: linkName(join(folder, 'driver')),
     group: linkName(join(folder, 'iommu_group')),
-    cdev: list(join(folder, 'vfio-dev'))[0],
+    cdev: listFolder(join(folder, 'vfio-dev'))[0],
   };
 }
 
 /** Who is in a group. */
 export function groupMembers(group: string, root = SYSFS): GroupMember[] {
   const folder = join(root, 'kernel', 'iommu_groups', group, 'devices');
-  return list(folder)
-    .sort()
-    .map((name) => ({ name, driver: linkName(join(folder, name, 'driver')) }));
+  return listFolder(folder).map((name) => ({ name, driver: linkName(join(folder, name, 'driver')) }));
 }
 
 /** Drivers that leave a group to VFIO: its own, and those of bridges. */
