@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   allowsNoIommu,
@@ -51,17 +51,17 @@ export function bindToVfio(device: PciFunction, { root, force }: BindOptions): b
   }
   refuseIfInUse(address, dependants(address, root), force);
   loadVfio(root);
-  override(address, VFIO_DRIVER, root);
-  if (driver !== undefined) write(join(driverFolder(address, root), 'unbind'), address);
   try {
-    write(join(root, 'sys/bus/pci/drivers_probe'), address);
-  } catch {
-    // Whether it worked shows below.
+    override(address, VFIO_DRIVER, root);
+    if (driver !== undefined) write(join(driverFolder(address, root), 'unbind'), address);
+    probe(address, root);
+    if (pciFunction(address, join(root, 'sys'))?.driver === VFIO_DRIVER) return true;
+    throw new Failure(`${address}: ${VFIO_DRIVER} does not take it; the kernel's log tells why (dmesg)`);
+  } catch (error) {
+    override(address, '', root);
+    probe(address, root);
+    throw error;
   }
-  if (pciFunction(address, join(root, 'sys'))?.driver === VFIO_DRIVER) return true;
-  override(address, '', root);
-  probe(address, root);
-  throw new Failure(`${address}: ${VFIO_DRIVER} does not take it; the kernel's log tells why (dmesg)`);
 }
 
 /**
@@ -119,7 +119,13 @@ function loadVfio(root: string): void {
 
 function write(path: string, text: string): void {
   try {
-    writeFileSync(path, text, { flag: 'r+' });
+    // Many of these files are there to be written alone, and none is to be made.
+    const fd = openSync(path, constants.O_WRONLY);
+    try {
+      writeSync(fd, text);
+    } finally {
+      closeSync(fd);
+    }
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     const hint = code === 'EACCES' || code === 'EPERM' ? '; this takes root' : '';
