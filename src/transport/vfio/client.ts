@@ -5,6 +5,7 @@ import {
   ArgumentError,
   ClosedError,
   DeviceLostError,
+  type DmaError,
   ProtocolError,
   UnsupportedError,
 } from '../../errors.js';
@@ -215,7 +216,7 @@ export class VfioTransport implements Transport {
     this.#mappings.remove(iova);
   }
 
-  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): string | undefined {
+  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): DmaError | undefined {
     return this.#mappings.whyUnreachable(iova, length, access);
   }
 

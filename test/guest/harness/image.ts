@@ -14,8 +14,8 @@ export const GUEST_ROOT = '/warpdrive/';
 const PACKAGES = ['koffi', '@koromix', '@logtape', 'fast-check', 'pure-rand'];
 /** What does not: types, maps, documents. */
 const LEFT_OUT = /\.(map|md|d\.[cm]?ts|tsbuildinfo)$/;
-/** And of packages: binaries for other systems, and what koffi is built from. */
-const LEFT_OUT_OF_PACKAGES = /(^|\/)(musl_\w+|koffi\/(src|vendor|doc))\//;
+/** And of packages: binaries for other systems, and what is only for their makers. */
+const LEFT_OUT_OF_PACKAGES = /(^|\/)(musl_\w+|koffi\/(vendor|doc))\//;
 
 /** Writes the guest's first file system: busybox, a Node, modules, and the project as it is built. */
 export function buildImage(
