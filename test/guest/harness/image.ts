@@ -35,6 +35,7 @@ export function buildImage(
   addNode(archive, node);
   const project = GUEST_ROOT.slice(1, -1);
   archive.copy(`${project}/package.json`, join(ROOT, 'package.json'));
+  archive.copy(`${project}/docs/drivers.md`, join(ROOT, 'docs/drivers.md'));
   addFolder(archive, `${project}/dist`, join(ROOT, 'dist'));
   for (const name of PACKAGES) {
     addFolder(archive, `${project}/node_modules/${name}`, join(ROOT, 'node_modules', name));
