@@ -256,7 +256,7 @@ export class VfioTransport implements Transport {
   }
 
   async #watch(index: number, meaning: string): Promise<void> {
-    if (index >= this.irqs || (await this.irqCount(index)) === 0) return;
+    if (index >= this.irqs || this.#device.irq(index).count === 0) return;
     const interrupt = this.createInterrupt();
     this.#watched.push(interrupt);
     interrupt.listen(() =>
