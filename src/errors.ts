@@ -150,6 +150,17 @@ export class DeadlineError extends WarpDriveError {
   }
 }
 
+/** A device was told to use memory that it cannot reach, and so nothing arrived. */
+export class DmaError extends WarpDriveError {
+  /** The first address that it could not reach, as the device knows it. */
+  readonly address: number;
+
+  constructor(message: string, address: number, context?: ErrorContext) {
+    super('DMA', message, context);
+    this.address = address;
+  }
+}
+
 /** No memory could be had for queues or buffers. */
 export class MemoryError extends WarpDriveError {
   constructor(message: string, context?: ErrorContext) {

@@ -1,11 +1,10 @@
-import { PCI, REGION } from '../abi/registers.js';
 import { type EmbeddedOptions, startEmbedded } from '../device/embedded.js';
 import type { DriverDevice } from '../driver/driver.js';
-import { wva } from '../driver/wva/wva.js';
-import { ClosedError, DeadlineError, DeviceLostError, SystemError, UnsupportedError } from '../errors.js';
+import { openDriver } from '../driver/drivers.js';
+import { ClosedError, DeadlineError, DeviceLostError, SystemError } from '../errors.js';
 import { ERRNO } from '../sys/libc.js';
 import { connectUnix } from '../sys/unix-socket.js';
-import type { Transport } from '../transport/transport.js';
+import { openVfio, type VfioOptions } from '../transport/vfio/open.js';
 import { VfioUserTransport } from '../transport/vfio-user/client.js';
 
 /** How long a broker may take for one answer; the longest waits until an engine has let go of memory. */
@@ -71,6 +70,17 @@ export async function attachBroker(path: string): Promise<Attachment> {
   }
 }
 
+/** Opens hardware through the kernel's VFIO, with the driver that its PCI numbers call for. */
+export async function attachVfio(name: string, options: VfioOptions): Promise<Attachment> {
+  const transport = await openVfio(name, options);
+  try {
+    return { device: await openDriver(transport), end: async () => {} };
+  } catch (error) {
+    await transport.close();
+    throw error;
+  }
+}
+
 /** @throws DeviceLostError where the broker lets nobody in, or not this process */
 async function negotiate(socket: number, name: string, path: string): Promise<VfioUserTransport> {
   try {
@@ -95,12 +105,4 @@ function connect(path: string, device: string): number {
           : `start one: warpdrive serve --socket ${path}`;
     throw new DeviceLostError(`no broker answers at ${path}: ${cause.message}`, { device, hint, cause });
   }
-}
-
-async function openDriver(transport: Transport): Promise<DriverDevice> {
-  const config = await transport.readRegion(REGION.config, 0, PCI.configBytes);
-  if (!wva.matches(config.readUInt16LE(PCI.offset.vendorId), config.readUInt16LE(PCI.offset.deviceId))) {
-    throw new UnsupportedError(`no driver matches the device ${transport.name}`);
-  }
-  return wva.open(transport);
 }

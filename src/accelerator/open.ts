@@ -1,16 +1,19 @@
 import { ArgumentError, DeviceLostError, UnsupportedError } from '../errors.js';
 import { checkPlatform } from '../sys/libc.js';
 import { defaultBrokerSocket } from '../transport/broker-socket.js';
+import { VFIO_SCHEME } from '../transport/vfio/address.js';
+import { UNSAFE, type Unsafe } from '../transport/vfio/open.js';
 import { Accelerator } from './accelerator.js';
-import { type Attachment, attachBroker, attachEmbedded } from './attach.js';
+import { type Attachment, attachBroker, attachEmbedded, attachVfio } from './attach.js';
 import { type InlineBytes, Placement } from './placement.js';
 import { attachAgain, type ReconnectOptions, reconnectMs } from './reconnect.js';
 import { checkSettings, embeddedSettings, type Settings } from './settings.js';
 
 export interface OpenOptions {
   /**
-   * The device: `embedded` is the one in this process, `unix:/path` a broker's (`warpdrive serve`). By default
-   * WARPDRIVE_DEVICE, else the broker at its default socket if one answers there, else `embedded`.
+   * The device: `embedded` is the one in this process, `unix:/path` a broker's (`warpdrive serve`), `vfio:0000:00:03.0`
+   * hardware that is bound to vfio-pci, `vfio:UUID` a mediated device of the kernel's. By default WARPDRIVE_DEVICE, else the
+   * broker at its default socket if one answers there, else `embedded`.
    */
   device?: string;
   /** The most engine threads; by default WARPDRIVE_ENGINES, else as many as there are processors. Embedded only. */
@@ -35,6 +38,8 @@ export interface OpenOptions {
    * it does when that takes no longer than sending it, which is measured when the accelerator is opened. 0 is never.
    */
   inlineBytes?: InlineBytes;
+  /** What is refused unless it is allowed here: `noiommu`, a device that no IOMMU guards. Hardware only. */
+  allowUnsafe?: Unsafe[];
   /**
    * Whether the calling thread takes over when the device has gone, and this process's own device when there is none of
    * that name; by default not: then calls fail. Results tell with `info: true`, and `devices()` by a flag.
@@ -69,6 +74,7 @@ export async function open(
   const options: OpenOptions =
     typeof device === 'object' ? device : { ...more, ...(device ? { device } : {}) };
   const settings = checkSettings(options);
+  checkUnsafe(options.allowUnsafe);
   const retryMs = reconnectMs(options.reconnect);
   const name = options.device ?? (process.env['WARPDRIVE_DEVICE'] || undefined);
   if (name === undefined) {
@@ -77,25 +83,36 @@ export async function open(
     return openEmbedded(options, settings);
   }
   if (name === EMBEDDED) return openEmbedded(options, settings);
-  if (!name.startsWith(UNIX) || name.length === UNIX.length) {
+  const isHardware = name.startsWith(VFIO_SCHEME);
+  if (!isHardware && (!name.startsWith(UNIX) || name.length === UNIX.length)) {
     throw new UnsupportedError(`there is no device ${JSON.stringify(name)}`, {
-      hint: 'there is "embedded", and "unix:/path" of a broker',
+      hint: 'there is "embedded", "unix:/path" of a broker, and "vfio:0000:00:03.0" of hardware',
     });
   }
   for (const option of EMBEDDED_ONLY) {
     if (options[option] !== undefined) {
-      throw new ArgumentError(`${option} is the broker's to choose, and cannot be set with ${name}`);
+      const reason = isHardware ? 'about the embedded device' : "the broker's to choose";
+      throw new ArgumentError(`${option} is ${reason}, and cannot be set with ${name}`);
     }
   }
-  const path = name.slice(UNIX.length);
+  const path = isHardware ? undefined : name.slice(UNIX.length);
   let attachment: Attachment;
   try {
-    attachment = await attachBroker(path);
+    attachment =
+      path === undefined
+        ? await attachVfio(name, { allowUnsafe: options.allowUnsafe ?? [] })
+        : await attachBroker(path);
   } catch (error) {
     if (!settings.fallback || !(error instanceof DeviceLostError)) throw error;
     return openEmbedded({}, { ...settings, insteadOf: name });
   }
   return accelerate(attachment, settings, retryMs, path);
+}
+
+function checkUnsafe(names: unknown): void {
+  if (names === undefined) return;
+  if (Array.isArray(names) && names.every((name) => UNSAFE.includes(name))) return;
+  throw new ArgumentError(`allowUnsafe is a list of ${UNSAFE.join(', ')}`);
 }
 
 /** Whether options ask for a device of one's own without naming it. */

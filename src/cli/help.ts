@@ -17,7 +17,7 @@ commands:
   hash [FILES]         print digests, or check a list of them, as sha256sum does
   checksum [FILES]     print checksums, or check a list of them
   devices [--json]     list devices and their engines
-  inspect unix:PATH    show what a vfio-user device is, whoever wrote it
+  inspect DEVICE       show what a vfio-user or VFIO device is, whoever wrote it
   vfio list            show PCI devices, and which of them programs can drive
   vfio bind ADDRESS    give a device to programs; unbind gives it back
   doctor [DEVICE]      tell what works here, and what to do about what does not
@@ -165,11 +165,18 @@ exit codes: 0 done, 1 error, or something differs
 Lists each device with its queues and engines, and why an engine is absent.
 
 ${ENVIRONMENT}`,
-  inspect: `usage: warpdrive inspect unix:/path [--json]
+  inspect: `usage: warpdrive inspect unix:/path | vfio:0000:00:03.0 [--json]
 
-Connects to a vfio-user device and shows what it is: ids and class, capabilities, regions and
-what of them can be mapped, wake descriptors, interrupts, and what was negotiated. Nothing of
-the device is changed. A WarpDrive accelerator also tells its engines.
+Connects to a vfio-user device, or opens one that is bound to vfio-pci, and shows what it is:
+ids and class, capabilities, regions and what of them can be mapped, wake descriptors,
+interrupts, and what was negotiated. A vfio-user device is not changed; hardware is reset by
+the kernel, as whenever it is opened. A WarpDrive accelerator also tells its engines.
+
+options:
+      --json           all there is to know, for programs
+      --allow-unsafe-noiommu
+                       open a device that no IOMMU keeps from the memory of others
+  -h, --help           this text
 
 exit codes: 0 done, 1 error, 3 no such socket, 4 nobody listens, 5 permission denied,
 6 not a vfio-user device, 7 no answer within 5 seconds

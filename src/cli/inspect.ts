@@ -1,20 +1,24 @@
 import { ClosedError, DeadlineError, ProtocolError, SystemError } from '../errors.js';
 import { ERRNO } from '../sys/libc.js';
 import { connectUnix } from '../sys/unix-socket.js';
+import { UNIX_SCHEME } from '../transport/open.js';
+import { VFIO_SCHEME } from '../transport/vfio/address.js';
+import { openVfio } from '../transport/vfio/open.js';
 import { VfioUserTransport } from '../transport/vfio-user/client.js';
+import type { Version } from '../transport/vfio-user/version.js';
 import { engineTable } from './devices.js';
 import { EXIT, Failure } from './failure.js';
 import { helpFor } from './help.js';
-import { type Inspection, inspect } from './inspection.js';
+import { type InspectableTransport, type Inspection, inspect } from './inspection.js';
 import { parseOptions } from './options.js';
 import { formatTable } from './table.js';
 
 const OPTIONS = {
+  'allow-unsafe-noiommu': { type: 'boolean' },
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
 } as const;
 
-const SCHEME = 'unix:';
 /** How long a device may take for one answer. */
 const ANSWER_MS = 5000;
 const MAX_RANGES = 4;
@@ -31,12 +35,18 @@ export async function runInspect(args: string[]): Promise<number> {
     return EXIT.ok;
   }
   const [name] = operands;
-  if (name === undefined || operands.length > 1) throw new Failure('inspect takes one device: unix:/path');
-  if (!name.startsWith(SCHEME) || name.length === SCHEME.length) {
-    throw new Failure(`${name} is no device to inspect; one is named unix:/path`);
+  const named = 'unix:/path or vfio:0000:00:03.0';
+  if (name === undefined || operands.length > 1) throw new Failure(`inspect takes one device: ${named}`);
+  const isHardware = name.startsWith(VFIO_SCHEME);
+  if (!isHardware && (!name.startsWith(UNIX_SCHEME) || name.length === UNIX_SCHEME.length)) {
+    throw new Failure(`${name} is no device to inspect; one is named ${named}`);
   }
   try {
-    const inspection = await inspectSocket(name);
+    const inspection = isHardware
+      ? await inspectClosing(
+          await openVfio(name, { allowUnsafe: has('allow-unsafe-noiommu') ? ['noiommu'] : [] }),
+        )
+      : await inspectSocket(name);
     process.stdout.write(has('json') ? `${JSON.stringify(inspection, null, 2)}\n` : format(name, inspection));
     return EXIT.ok;
   } catch (error) {
@@ -49,8 +59,11 @@ export async function runInspect(args: string[]): Promise<number> {
 
 /** Connects to a device by its name and asks it. */
 export async function inspectSocket(name: string): Promise<Inspection> {
-  const fd = connectUnix(name.slice(SCHEME.length));
-  const transport = await VfioUserTransport.connect(fd, name, () => {}, ANSWER_MS);
+  const fd = connectUnix(name.slice(UNIX_SCHEME.length));
+  return inspectClosing(await VfioUserTransport.connect(fd, name, () => {}, ANSWER_MS));
+}
+
+async function inspectClosing(transport: InspectableTransport): Promise<Inspection> {
   try {
     return await inspect(transport);
   } finally {
@@ -151,8 +164,8 @@ function format(name: string, inspection: Inspection): string {
   return parts.join('\n');
 }
 
-function facts({ protocol, flags, pci, warpdrive }: Inspection): string[][] {
-  const { major, minor, capabilities } = protocol;
+/** What was agreed on with a vfio-user device. */
+function agreement({ major, minor, capabilities }: Version): string[][] {
   const said = [
     `max_msg_fds ${capabilities.maxMessageFds}`,
     `max_data_xfer_size ${capabilities.maxTransferBytes}`,
@@ -161,10 +174,16 @@ function facts({ protocol, flags, pci, warpdrive }: Inspection): string[][] {
     ...(capabilities.writeMultiple ? ['write_multiple'] : []),
     ...(capabilities.twinSocket ? ['twin_socket'] : []),
   ];
-  const rows = [
+  return [
     ['protocol', `vfio-user ${major}.${minor}`],
     ['negotiated', said.join(', ')],
-    ['flags', orDash(flags)],
+  ];
+}
+
+function facts({ protocol, iommu, unsafe, flags, pci, warpdrive }: Inspection): string[][] {
+  const rows = [
+    ...(protocol ? agreement(protocol) : [['protocol', `VFIO of the kernel, ${iommu}`]]),
+    ['flags', orDash([...flags, ...unsafe.map((name) => `unsafe-${name}`)])],
   ];
   if (pci) {
     rows.push(

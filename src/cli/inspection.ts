@@ -10,12 +10,13 @@ import {
   PCI_STATUS_CAPABILITIES,
 } from '../abi/pci.js';
 import { DEVICE_MAGIC, DEVICE_REGISTERS, FEATURE, PCI, REGION } from '../abi/registers.js';
+import { CAP_MSIX_MAPPABLE } from '../abi/vfio.js';
 import { CAP_SPARSE_MMAP, DEVICE_FLAG, IRQ_FLAG, MAX_TRANSFER_BYTES, REGION_FLAG } from '../abi/vfio-user.js';
 import type { DeviceDescription } from '../device/device.js';
 import { ProtocolError, SystemError } from '../errors.js';
 import { closeFd } from '../sys/fd.js';
-import type { MappableArea } from '../transport/transport.js';
-import type { VfioUserTransport } from '../transport/vfio-user/client.js';
+import type { IrqDetails, RegionDetails } from '../transport/details.js';
+import type { MappableArea, Transport } from '../transport/transport.js';
 import type { Version } from '../transport/vfio-user/version.js';
 
 /** One capability of the configuration space. */
@@ -68,8 +69,23 @@ export interface Identity {
   description: DeviceDescription;
 }
 
+/** A transport that tells all it knows. */
+export interface InspectableTransport extends Transport {
+  /** DEVICE_FLAG. */
+  readonly flags: number;
+  /** Over vfio-user: what was agreed on. */
+  readonly negotiated?: Version;
+  /** Over the kernel's VFIO: which interface gives the device its address space. */
+  readonly iommu?: string;
+  regionDetails(index: number): Promise<RegionDetails>;
+  irqDetails(index: number): Promise<IrqDetails>;
+}
+
 export interface Inspection {
-  protocol: Version;
+  protocol: Version | undefined;
+  iommu: string | undefined;
+  /** What is unsafe about how it was opened. */
+  unsafe: readonly string[];
   flags: string[];
   pci: PciIdentity | undefined;
   regions: InspectedRegion[];
@@ -78,11 +94,16 @@ export interface Inspection {
   notes: string[];
 }
 
+const REGION_CAPABILITY: Readonly<Record<number, string>> = {
+  [CAP_SPARSE_MMAP]: 'sparse mmap',
+  [CAP_MSIX_MAPPABLE]: 'MSI-X mappable',
+};
+
 /** More regions or interrupt indexes than this are not listed: no PCI device has them. */
 const MAX_LISTED = 64;
 
 /** Asks a device for everything that is harmless to ask, whoever wrote it. What it refuses is noted, and the rest goes on. */
-export async function inspect(transport: VfioUserTransport): Promise<Inspection> {
+export async function inspect(transport: InspectableTransport): Promise<Inspection> {
   let lost: Error | undefined;
   transport.onLost((reason) => {
     lost = reason;
@@ -113,9 +134,7 @@ export async function inspect(transport: VfioUserTransport): Promise<Inspection>
     region.flags = names(REGION_FLAG, details.flags);
     region.areas = details.areas;
     region.descriptor = details.fd !== undefined;
-    region.capabilities = details.capabilities.map(({ id }) =>
-      id === CAP_SPARSE_MMAP ? 'sparse mmap' : `capability ${id}`,
-    );
+    region.capabilities = details.capabilities.map(({ id }) => REGION_CAPABILITY[id] ?? `capability ${id}`);
     const wake = await attempt('wake', region.notes, () => transport.wakeFds(index));
     for (const { offset, length, fd } of wake ?? []) {
       closeFd(fd);
@@ -145,6 +164,8 @@ export async function inspect(transport: VfioUserTransport): Promise<Inspection>
   const isOurs = pci?.vendorId === PCI.vendorId && pci.deviceId === PCI.deviceId;
   return {
     protocol: transport.negotiated,
+    iommu: transport.iommu,
+    unsafe: transport.unsafe,
     flags: names(DEVICE_FLAG, transport.flags),
     pci,
     regions,
@@ -222,7 +243,7 @@ function extendedCapabilities(config: Buffer): PciCapability[] {
 }
 
 /** Reads what a WarpDrive accelerator says of itself (docs/device-spec.md). */
-async function introduce(transport: VfioUserTransport): Promise<Identity> {
+async function introduce(transport: Transport): Promise<Identity> {
   const bytes = await transport.readRegion(REGION.registers, 0, DEVICE_REGISTERS.bytes);
   const registers: Record<string, number> = {};
   for (const [name, offset] of Object.entries(DEVICE_REGISTERS.offset)) {

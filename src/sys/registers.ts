@@ -1,5 +1,3 @@
-import type { Mapping } from './memory.js';
-
 /**
  * Registers of a device in a mapped BAR. Each access is one load or store of its width.
  *
@@ -9,12 +7,27 @@ import type { Mapping } from './memory.js';
  */
 export class Registers {
   readonly #words: Int32Array;
-  readonly #halves: Int16Array;
+  readonly #halves: Uint16Array;
+  readonly #bytes: Uint8Array;
   readonly #storeBarrier = process.arch === 'arm64';
 
-  constructor(mapping: Mapping) {
-    this.#words = mapping.words;
-    this.#halves = new Int16Array(this.#words.buffer, this.#words.byteOffset, this.#words.length * 2);
+  /**
+   * @param mapping of the BAR, or a part of it
+   * @param offset where in it the registers begin: a multiple of 4
+   */
+  constructor(mapping: { bytes: Uint8Array }, offset = 0) {
+    this.#bytes = mapping.bytes.subarray(offset);
+    const { buffer, byteOffset, byteLength } = this.#bytes;
+    this.#words = new Int32Array(buffer, byteOffset, byteLength >> 2);
+    this.#halves = new Uint16Array(buffer, byteOffset, byteLength >> 1);
+  }
+
+  read8(offset: number): number {
+    return Atomics.load(this.#bytes, offset);
+  }
+
+  read16(offset: number): number {
+    return Atomics.load(this.#halves, offset >> 1);
   }
 
   /** Reads the 32-bit register at a byte offset. */
@@ -30,5 +43,10 @@ export class Registers {
   write16(offset: number, value: number): void {
     if (this.#storeBarrier) Atomics.store(this.#halves, offset >> 1, value);
     else this.#halves[offset >> 1] = value;
+  }
+
+  write8(offset: number, value: number): void {
+    if (this.#storeBarrier) Atomics.store(this.#bytes, offset, value);
+    else this.#bytes[offset] = value;
   }
 }

@@ -1,3 +1,4 @@
+import type { DmaError } from '../errors.js';
 import type { Interrupt } from '../sys/interrupt.js';
 import type { Mapping } from '../sys/memory.js';
 
@@ -83,8 +84,8 @@ export interface Transport {
   dmaMap(region: LocalDmaRegion): Promise<void>;
   /** Takes memory away again; resolves once the device has let go of it. */
   dmaUnmap(iova: number, length: number): Promise<void>;
-  /** Why the device cannot read or write these addresses, as far as is known here; undefined if it can. */
-  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): string | undefined;
+  /** Why the device cannot read or write these addresses, by what is mapped for it; undefined if it can. */
+  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): DmaError | undefined;
   /** Disables every queue and forgets every session. */
   reset(): Promise<void>;
   /** Lets the device go. Calling it again does nothing. */

@@ -6,8 +6,16 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Layout } from '../../src/abi/layout.js';
-import { PCI_CAPABILITY, PCI_CONFIG, PCI_EXTENDED, PCI_STATUS_CAPABILITIES } from '../../src/abi/pci.js';
+import {
+  PCI_CAPABILITY,
+  PCI_COMMAND,
+  PCI_CONFIG,
+  PCI_EXTENDED,
+  PCI_IRQ,
+  PCI_STATUS_CAPABILITIES,
+} from '../../src/abi/pci.js';
 import { IRQ, IRQ_COUNT, PCI, REGION, REGION_COUNT } from '../../src/abi/registers.js';
+import * as kernel from '../../src/abi/vfio.js';
 import * as vfio from '../../src/abi/vfio-user.js';
 import { ISAL_INFLATE, ISAL_ZSTREAM } from '../../src/device/engines/isal.js';
 import { WINDOW_BITS, Z, Z_STREAM } from '../../src/device/engines/zlib-binding.js';
@@ -154,6 +162,122 @@ const SUITES: Suite[] = [
     ],
   },
   {
+    name: 'VFIO of the kernel',
+    includes: ['linux/vfio.h'],
+    checks: () => [
+      ['VFIO_API_VERSION', kernel.VFIO_API_VERSION],
+      ['VFIO_GET_API_VERSION', kernel.VFIO.getApiVersion],
+      ['VFIO_CHECK_EXTENSION', kernel.VFIO.checkExtension],
+      ['VFIO_SET_IOMMU', kernel.VFIO.setIommu],
+      ['VFIO_GROUP_GET_STATUS', kernel.VFIO.groupGetStatus],
+      ['VFIO_GROUP_SET_CONTAINER', kernel.VFIO.groupSetContainer],
+      ['VFIO_GROUP_GET_DEVICE_FD', kernel.VFIO.groupGetDeviceFd],
+      ['VFIO_DEVICE_GET_INFO', kernel.VFIO.deviceGetInfo],
+      ['VFIO_DEVICE_GET_REGION_INFO', kernel.VFIO.deviceGetRegionInfo],
+      ['VFIO_DEVICE_GET_IRQ_INFO', kernel.VFIO.deviceGetIrqInfo],
+      ['VFIO_DEVICE_SET_IRQS', kernel.VFIO.deviceSetIrqs],
+      ['VFIO_DEVICE_RESET', kernel.VFIO.deviceReset],
+      ['VFIO_IOMMU_GET_INFO', kernel.VFIO.iommuGetInfo],
+      ['VFIO_IOMMU_MAP_DMA', kernel.VFIO.iommuMapDma],
+      ['VFIO_IOMMU_UNMAP_DMA', kernel.VFIO.iommuUnmapDma],
+      ['VFIO_TYPE1v2_IOMMU', kernel.IOMMU_TYPE.type1v2],
+      ['VFIO_NOIOMMU_IOMMU', kernel.IOMMU_TYPE.noiommu],
+      ['VFIO_GROUP_FLAGS_VIABLE', kernel.GROUP_VIABLE],
+      ['VFIO_REGION_INFO_CAP_MSIX_MAPPABLE', kernel.CAP_MSIX_MAPPABLE],
+      ['VFIO_IOMMU_INFO_CAPS', kernel.TYPE1_INFO_CAPS],
+      ['VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE', kernel.CAP_IOVA_RANGE],
+      ['VFIO_PCI_INTX_IRQ_INDEX', PCI_IRQ.intx],
+      ['VFIO_PCI_MSI_IRQ_INDEX', PCI_IRQ.msi],
+      ['VFIO_PCI_MSIX_IRQ_INDEX', PCI_IRQ.msix],
+      ['VFIO_PCI_ERR_IRQ_INDEX', PCI_IRQ.error],
+      ['VFIO_PCI_REQ_IRQ_INDEX', PCI_IRQ.request],
+      ...structure('struct vfio_group_status', kernel.GROUP_STATUS, { argsz: 'argsz', flags: 'flags' }),
+      // Later kernels have made its padding a field.
+      ...structure('struct vfio_iommu_type1_info', kernel.TYPE1_INFO, {
+        argsz: 'argsz',
+        flags: 'flags',
+        pageSizes: 'iova_pgsizes',
+        capOffset: 'cap_offset',
+      }),
+      ...structure('struct vfio_iova_range', kernel.IOVA_RANGE, { start: 'start', last: 'end' }),
+      [
+        'offsetof(struct vfio_iommu_type1_info_cap_iova_range, nr_iovas)',
+        vfio.CAP_HEADER.bytes + kernel.IOVA_RANGES.offset.count,
+      ],
+      [
+        'offsetof(struct vfio_iommu_type1_info_cap_iova_range, iova_ranges)',
+        vfio.CAP_HEADER.bytes + kernel.IOVA_RANGES.bytes,
+      ],
+      ...structure('struct vfio_iommu_type1_dma_map', kernel.TYPE1_MAP, {
+        argsz: 'argsz',
+        flags: 'flags',
+        address: 'vaddr',
+        iova: 'iova',
+        size: 'size',
+      }),
+      ...structure('struct vfio_iommu_type1_dma_unmap', kernel.TYPE1_UNMAP, {
+        argsz: 'argsz',
+        flags: 'flags',
+        iova: 'iova',
+        size: 'size',
+      }),
+    ],
+  },
+  {
+    name: 'iommufd, as <linux/iommufd.h> and <linux/vfio.h> of Linux 6.6 declare it: Debian 12 has neither',
+    includes: ['stdint.h', 'stddef.h', 'linux/ioctl.h'],
+    declarations: `
+      struct bind { uint32_t argsz, flags; int32_t iommufd; uint32_t out_devid; };
+      struct attach { uint32_t argsz, flags, pt_id; };
+      struct ioas { uint32_t size, flags, out_ioas_id; };
+      struct ranges { uint32_t size, ioas_id, num_iovas, reserved; uint64_t allowed_iovas, out_iova_alignment; };
+      struct map { uint32_t size, flags, ioas_id, reserved; uint64_t user_va, length, iova; };
+      struct unmap { uint32_t size, ioas_id; uint64_t iova, length; };`,
+    checks: () => [
+      ["_IO(';', 100 + 18)", kernel.VFIO_CDEV.bindIommufd],
+      ["_IO(';', 100 + 19)", kernel.VFIO_CDEV.attachIommufdPt],
+      ["_IO(';', 0x81)", kernel.IOMMUFD.ioasAlloc],
+      ["_IO(';', 0x84)", kernel.IOMMUFD.ioasIovaRanges],
+      ["_IO(';', 0x85)", kernel.IOMMUFD.ioasMap],
+      ["_IO(';', 0x86)", kernel.IOMMUFD.ioasUnmap],
+      ...structure('struct bind', kernel.BIND_IOMMUFD, {
+        argsz: 'argsz',
+        flags: 'flags',
+        iommufd: 'iommufd',
+        deviceId: 'out_devid',
+      }),
+      ...structure('struct attach', kernel.ATTACH_IOMMUFD_PT, {
+        argsz: 'argsz',
+        flags: 'flags',
+        ioasId: 'pt_id',
+      }),
+      ...structure('struct ioas', kernel.IOAS_ALLOC, { size: 'size', flags: 'flags', ioasId: 'out_ioas_id' }),
+      ...structure('struct ranges', kernel.IOAS_IOVA_RANGES, {
+        size: 'size',
+        ioasId: 'ioas_id',
+        count: 'num_iovas',
+        reserved: 'reserved',
+        ranges: 'allowed_iovas',
+        alignment: 'out_iova_alignment',
+      }),
+      ...structure('struct map', kernel.IOAS_MAP, {
+        size: 'size',
+        flags: 'flags',
+        ioasId: 'ioas_id',
+        reserved: 'reserved',
+        address: 'user_va',
+        length: 'length',
+        iova: 'iova',
+      }),
+      ...structure('struct unmap', kernel.IOAS_UNMAP, {
+        size: 'size',
+        ioasId: 'ioas_id',
+        iova: 'iova',
+        length: 'length',
+      }),
+    ],
+  },
+  {
     name: "vfio-user's own structures, as its text declares them",
     includes: ['stdint.h', 'stddef.h'],
     declarations: `
@@ -233,6 +357,9 @@ const SUITES: Suite[] = [
       ['PCI_HEADER_TYPE', PCI.offset.headerType],
       ['PCI_CFG_SPACE_SIZE', PCI.configBytes],
       ['PCI_STATUS', PCI_CONFIG.status],
+      ['PCI_COMMAND_MEMORY', PCI_COMMAND.memory],
+      ['PCI_COMMAND_MASTER', PCI_COMMAND.busMaster],
+      ['PCI_COMMAND_INTX_DISABLE', PCI_COMMAND.intxDisable],
       ['PCI_STD_HEADER_SIZEOF', PCI_CONFIG.headerBytes],
       ['PCI_SUBSYSTEM_VENDOR_ID', PCI_CONFIG.subsystemVendorId],
       ['PCI_SUBSYSTEM_ID', PCI_CONFIG.subsystemId],
@@ -312,7 +439,14 @@ const SUITES: Suite[] = [
     name: 'descriptors (src/sys/fd.ts)',
     includes: ['sys/eventfd.h', 'fcntl.h', 'poll.h'],
     checks: () => [
-      ...named('src/sys/fd.ts', ['O_CLOEXEC', 'O_NONBLOCK', 'POLLIN', 'F_DUPFD_CLOEXEC', 'F_SETFL']),
+      ...named('src/sys/fd.ts', [
+        'O_RDWR',
+        'O_CLOEXEC',
+        'O_NONBLOCK',
+        'POLLIN',
+        'F_DUPFD_CLOEXEC',
+        'F_SETFL',
+      ]),
       ['EFD_CLOEXEC', constant('src/sys/fd.ts', 'O_CLOEXEC')],
       ['EFD_NONBLOCK', constant('src/sys/fd.ts', 'O_NONBLOCK')],
       ['sizeof(struct pollfd)', 8],

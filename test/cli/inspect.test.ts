@@ -116,7 +116,7 @@ describe('inspect shows', () => {
     assert.equal(doorbells.descriptor, true);
     assert.equal(inspection.warpdrive!.registers['maxDepth'], LIMITS.maxDepth);
     assert.ok(inspection.warpdrive!.description.engines.length > 0);
-    assert.equal(inspection.protocol.capabilities.maxDmaMaps, LIMITS.maxRegions);
+    assert.equal(inspection.protocol!.capabilities.maxDmaMaps, LIMITS.maxRegions);
   });
 
   test('a device that others wrote', async (t) => {
@@ -134,8 +134,8 @@ describe('inspect shows', () => {
     assert.equal(code, 0);
     const inspection = JSON.parse(stdout) as Inspection;
     const { pci, regions, irqs, protocol } = inspection;
-    assert.equal(protocol.capabilities.maxMessageFds, 8);
-    assert.equal(protocol.capabilities.maxTransferBytes, 1000);
+    assert.equal(protocol!.capabilities.maxMessageFds, 8);
+    assert.equal(protocol!.capabilities.maxTransferBytes, 1000);
     assert.equal(pci!.vendorId, 0x1af4);
     assert.equal(pci!.classCode, 0x010080);
     assert.equal(pci!.className, 'mass storage');
@@ -199,7 +199,7 @@ describe('inspect shows', () => {
     assert.equal(inspection.regions.length, 64);
     assert.equal(inspection.notes.length, 2);
     assert.deepEqual(inspection.flags, ['reset', 'pci', '0xfffffffc']);
-    assert.equal(inspection.protocol.minor, 0);
+    assert.equal(inspection.protocol!.minor, 0);
     assert.equal(inspection.pci, undefined);
   });
 });

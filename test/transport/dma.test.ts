@@ -71,11 +71,23 @@ describe('DmaMappings', () => {
     mappings.add({ ...region, iova: PAGE, writable: true });
     mappings.add({ ...region, iova: 2 * PAGE, writable: false });
     assert.equal(mappings.whyUnreachable(PAGE, 2 * PAGE, 'read'), undefined);
-    assert.match(mappings.whyUnreachable(0, 4, 'read')!, /0x0 is not mapped/);
-    assert.match(mappings.whyUnreachable(2 * PAGE - 4, 8, 'write')!, /0x2000 is mapped for reading only/);
-    assert.match(mappings.whyUnreachable(2 * PAGE, PAGE + 1, 'read')!, /0x3000 is not mapped/);
+    const wrong = (iova: number, length: number, access: 'read' | 'write'): [string, number] => {
+      const error = mappings.whyUnreachable(iova, length, access)!;
+      return [error.message, error.address];
+    };
+    const cases = [
+      [0, 4, 'read', /0x0 is not mapped/, 0],
+      [2 * PAGE - 4, 8, 'write', /0x2000 is mapped for reading only/, 2 * PAGE],
+      [2 * PAGE, PAGE + 1, 'read', /0x3000 is not mapped/, 3 * PAGE],
+      [PAGE - 1, 1, 'read', /0xfff is not mapped/, PAGE - 1],
+    ] as const;
+    for (const [iova, length, access, message, address] of cases) {
+      const [text, at] = wrong(iova, length, access);
+      assert.match(text, message);
+      assert.equal(at, address);
+    }
     mappings.remove(PAGE);
-    assert.match(mappings.whyUnreachable(PAGE, 4, 'read')!, /0x1000 is not mapped/);
+    assert.equal(wrong(PAGE, 4, 'read')[1], PAGE);
   });
 });
 
@@ -89,11 +101,11 @@ describe('DmaBuffer', () => {
     assert.equal(buffer.mapping.length, 2 * PAGE);
     assert.ok(buffer.mapping.bytes.every((byte) => byte === 0));
     assert.equal(transport.whyUnreachable(buffer.iova, 2 * PAGE, 'write'), undefined);
-    assert.match(transport.whyUnreachable(readOnly.iova, 1, 'write')!, /reading only/);
+    assert.match(transport.whyUnreachable(readOnly.iova, 1, 'write')!.message, /reading only/);
     const kept = readOnly.surrender();
     await buffer.free();
     await kept.free();
-    assert.match(transport.whyUnreachable(buffer.iova, 1, 'read')!, /not mapped/);
+    assert.match(transport.whyUnreachable(buffer.iova, 1, 'read')!.message, /not mapped/);
     assert.deepEqual({ ...mappingCount(), fds: readdirSync('/proc/self/fd').length }, before);
     assert.equal((await DmaBuffer.allocate(transport, 1)).iova, buffer.iova);
     await transport.close();

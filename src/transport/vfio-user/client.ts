@@ -21,7 +21,14 @@ import {
   REGION_IO_FDS,
   VERSION_FIXED,
 } from '../../abi/vfio-user.js';
-import { ArgumentError, ClosedError, DeadlineError, ProtocolError, SystemError } from '../../errors.js';
+import {
+  ArgumentError,
+  ClosedError,
+  DeadlineError,
+  type DmaError,
+  ProtocolError,
+  SystemError,
+} from '../../errors.js';
 import { closeFd, closeFds, duplicateFd } from '../../sys/fd.js';
 import { Interrupt } from '../../sys/interrupt.js';
 import { ERRNO } from '../../sys/libc.js';
@@ -316,7 +323,7 @@ export class VfioUserTransport implements Transport {
     this.#mappings.remove(iova);
   }
 
-  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): string | undefined {
+  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): DmaError | undefined {
     return this.#mappings.whyUnreachable(iova, length, access);
   }
 

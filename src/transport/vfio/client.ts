@@ -5,6 +5,7 @@ import {
   ArgumentError,
   ClosedError,
   DeviceLostError,
+  type DmaError,
   ProtocolError,
   UnsupportedError,
 } from '../../errors.js';
@@ -215,7 +216,7 @@ export class VfioTransport implements Transport {
     this.#mappings.remove(iova);
   }
 
-  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): string | undefined {
+  whyUnreachable(iova: number, length: number, access: 'read' | 'write'): DmaError | undefined {
     return this.#mappings.whyUnreachable(iova, length, access);
   }
 
@@ -255,7 +256,7 @@ export class VfioTransport implements Transport {
   }
 
   async #watch(index: number, meaning: string): Promise<void> {
-    if (index >= this.irqs || (await this.irqCount(index)) === 0) return;
+    if (index >= this.irqs || this.#device.irq(index).count === 0) return;
     const interrupt = this.createInterrupt();
     this.#watched.push(interrupt);
     interrupt.listen(() =>

@@ -62,7 +62,13 @@ export class VfioDevice {
   irq(index: number): IrqDetails {
     const info = request(IRQ_INFO.bytes);
     info.writeUInt32LE(index, IRQ_INFO.offset.index);
-    ioctl(this.fd, 'VFIO_DEVICE_GET_IRQ_INFO', VFIO.deviceGetIrqInfo, info);
+    try {
+      ioctl(this.fd, 'VFIO_DEVICE_GET_IRQ_INFO', VFIO.deviceGetIrqInfo, info);
+    } catch (error) {
+      // The kernel has indexes for errors and requests that it refuses where a device has none.
+      if (!(error instanceof SystemError) || error.errno !== ERRNO.EINVAL || index >= this.irqs) throw error;
+      return { flags: 0, count: 0 };
+    }
     return {
       flags: info.readUInt32LE(IRQ_INFO.offset.flags),
       count: info.readUInt32LE(IRQ_INFO.offset.count),

@@ -14,8 +14,8 @@ export const GUEST_ROOT = '/warpdrive/';
 const PACKAGES = ['koffi', '@koromix', '@logtape', 'fast-check', 'pure-rand'];
 /** What does not: types, maps, documents. */
 const LEFT_OUT = /\.(map|md|d\.[cm]?ts|tsbuildinfo)$/;
-/** And of packages: binaries for other systems, and what koffi is built from. */
-const LEFT_OUT_OF_PACKAGES = /(^|\/)(musl_\w+|koffi\/(src|vendor|doc))\//;
+/** And of packages: binaries for other systems, and what is only for their makers. */
+const LEFT_OUT_OF_PACKAGES = /(^|\/)(musl_\w+|koffi\/(vendor|doc))\//;
 
 /** Writes the guest's first file system: busybox, a Node, modules, and the project as it is built. */
 export function buildImage(
@@ -35,6 +35,7 @@ export function buildImage(
   addNode(archive, node);
   const project = GUEST_ROOT.slice(1, -1);
   archive.copy(`${project}/package.json`, join(ROOT, 'package.json'));
+  archive.copy(`${project}/docs/drivers.md`, join(ROOT, 'docs/drivers.md'));
   addFolder(archive, `${project}/dist`, join(ROOT, 'dist'));
   for (const name of PACKAGES) {
     addFolder(archive, `${project}/node_modules/${name}`, join(ROOT, 'node_modules', name));

@@ -1,0 +1,166 @@
+import { PCI_IRQ } from '../../abi/pci.js';
+import { ArgumentError, DeadlineError, DeviceLostError, ProtocolError } from '../../errors.js';
+import type { Interrupt } from '../../sys/interrupt.js';
+import type { Mapping } from '../../sys/memory.js';
+import { Registers } from '../../sys/registers.js';
+import type { Transport } from '../../transport/transport.js';
+
+/*
+ * QEMU's educational device, 1234:11e8 (QEMU, docs/specs/edu.rst): the smallest complete driver, and the example of
+ * docs/drivers.md.
+ */
+
+export const EDU = { vendorId: 0x1234, deviceId: 0x11e8 } as const;
+
+/** "MMIO area spec": registers in BAR 0. */
+const BAR = 0;
+const REGISTER = {
+  identification: 0x00,
+  liveness: 0x04,
+  factorial: 0x08,
+  status: 0x20,
+  interruptStatus: 0x24,
+  interruptAcknowledge: 0x64,
+  dmaSource: 0x80,
+  dmaDestination: 0x88,
+  dmaCount: 0x90,
+  dmaCommand: 0x98,
+} as const;
+const REGISTER_BYTES = 4096;
+/** The identification is 0xRRrr00ed, with the revision in its upper half. */
+const IDENTIFICATION = 0xed;
+const STATUS = { interruptWhenDone: 0x80 } as const;
+const DMA = { start: 1, toMemory: 2, interruptWhenDone: 4 } as const;
+/** The device's own memory, as its DMA controller knows it. */
+const BUFFER_OFFSET = 0x40000;
+export const EDU_BUFFER_BYTES = 4096;
+/** The device takes 0.1 s for a DMA. */
+const ANSWER_MS = 10_000;
+
+/** An open edu device. It does one thing at a time. */
+export class Edu {
+  readonly #transport: Transport;
+  readonly #mapping: Mapping;
+  readonly #registers: Registers;
+  readonly #interrupt: Interrupt;
+  #settle: { resolve: () => void; reject: (reason: Error) => void } | undefined;
+  #lost: Error | undefined;
+  /** How often the device has interrupted. */
+  interrupts = 0;
+
+  private constructor(transport: Transport, mapping: Mapping, interrupt: Interrupt) {
+    this.#transport = transport;
+    this.#mapping = mapping;
+    this.#registers = new Registers(mapping);
+    this.#interrupt = interrupt;
+    interrupt.listen(() => this.#interrupted());
+    transport.onLost((reason) => {
+      this.#lost = reason;
+      this.#settle?.reject(reason);
+    });
+  }
+
+  /** Takes over a transport whose other end is an edu device; the caller closes the transport if this fails. */
+  static async open(transport: Transport): Promise<Edu> {
+    const mapping = await transport.mapRegion(BAR, 0, REGISTER_BYTES);
+    const interrupt = transport.createInterrupt();
+    try {
+      const identification = new Registers(mapping).read32(REGISTER.identification);
+      if (identification === 0xffffffff)
+        throw new DeviceLostError(`${transport.name} answers all ones: it has gone`);
+      if ((identification & 0xffff) !== IDENTIFICATION) {
+        throw new ProtocolError(
+          `${transport.name} is no edu device: it says 0x${identification.toString(16)}`,
+        );
+      }
+      await transport.setIrqs(PCI_IRQ.msi, 0, [interrupt.deviceFd]);
+      return new Edu(transport, mapping, interrupt);
+    } catch (error) {
+      interrupt.close();
+      mapping.unmap();
+      throw error;
+    }
+  }
+
+  /** The device's revision: major and minor. */
+  get revision(): [number, number] {
+    const identification = this.#registers.read32(REGISTER.identification);
+    return [identification >>> 24, (identification >>> 16) & 0xff];
+  }
+
+  /** Whether the device answers: it inverts what it is given. */
+  isAlive(value = 0x12345678): boolean {
+    this.#registers.write32(REGISTER.liveness, value);
+    return this.#registers.read32(REGISTER.liveness) === ~value >>> 0;
+  }
+
+  /** n!, modulo 2^32. */
+  async factorial(n: number): Promise<number> {
+    await this.#run(() => {
+      this.#registers.write32(REGISTER.status, STATUS.interruptWhenDone);
+      this.#registers.write32(REGISTER.factorial, n);
+    });
+    return this.#registers.read32(REGISTER.factorial);
+  }
+
+  /** Copies memory at an address of the device's into its own, from `offset` on. */
+  read(iova: number, length: number, offset = 0): Promise<void> {
+    return this.#dma('read', iova, length, offset);
+  }
+
+  /** Copies the device's own memory, from `offset` on, to an address of the device's. */
+  write(iova: number, length: number, offset = 0): Promise<void> {
+    return this.#dma('write', iova, length, offset);
+  }
+
+  async #dma(access: 'read' | 'write', iova: number, length: number, offset: number): Promise<void> {
+    // Beyond its own memory the device does not answer any more. Its registers have 64 bits, and take 32 at once.
+    if (!(length > 0 && offset >= 0 && offset + length <= EDU_BUFFER_BYTES && iova + length <= 2 ** 32)) {
+      throw new ArgumentError(`edu has ${EDU_BUFFER_BYTES} bytes: none for ${length} at ${offset}`);
+    }
+    const own = BUFFER_OFFSET + offset;
+    const toMemory = access === 'write';
+    await this.#run(() => {
+      this.#registers.write32(REGISTER.dmaSource, toMemory ? own : iova);
+      this.#registers.write32(REGISTER.dmaDestination, toMemory ? iova : own);
+      this.#registers.write32(REGISTER.dmaCount, length);
+      const command = DMA.start | DMA.interruptWhenDone | (toMemory ? DMA.toMemory : 0);
+      this.#registers.write32(REGISTER.dmaCommand, command);
+    });
+    // The device says nothing of a DMA that the IOMMU stopped.
+    const unreachable = this.#transport.whyUnreachable(iova, length, access);
+    if (unreachable) throw unreachable;
+  }
+
+  /** Starts something and waits for its interrupt. */
+  async #run(start: () => void): Promise<void> {
+    if (this.#lost) throw this.#lost;
+    if (this.#settle) throw new ArgumentError('edu does one thing at a time');
+    const late = new DeadlineError(`${this.#transport.name} did not answer within ${ANSWER_MS} ms`);
+    const timer = setTimeout(() => this.#settle?.reject(late), ANSWER_MS);
+    this.#interrupt.ref();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#settle = { resolve, reject };
+        start();
+      });
+    } finally {
+      clearTimeout(timer);
+      this.#settle = undefined;
+      this.#interrupt.unref();
+    }
+  }
+
+  #interrupted(): void {
+    this.interrupts++;
+    const reasons = this.#registers.read32(REGISTER.interruptStatus);
+    this.#registers.write32(REGISTER.interruptAcknowledge, reasons);
+    this.#settle?.resolve();
+  }
+
+  async close(): Promise<void> {
+    this.#interrupt.close();
+    this.#mapping.unmap();
+    await this.#transport.close();
+  }
+}
