@@ -22,6 +22,8 @@ export interface Prerequisites {
 export interface GuestOptions {
   /** Only suites whose file name contains one of these. */
   words?: string[];
+  /** These files of `dist/test/guest` instead of the suites. */
+  files?: string[];
   /** A shell on this terminal instead of the suites. */
   shell?: boolean;
   /** Leave the guest's files where they are. */
@@ -55,13 +57,9 @@ export async function runGuest({ kernel }: Prerequisites, options: GuestOptions 
   const folder = mkdtempSync(join(tmpdir(), 'warpdrive-guest-'));
   const file = (name: string): string => join(folder, name);
   try {
-    const suites = readdirSync(join(ROOT, 'dist/test/guest'))
-      .filter((name) => name.endsWith('.guest.js'))
-      .filter((name) => !options.words?.length || options.words.some((word) => name.includes(word)))
-      .map((name) => `dist/test/guest/${name}`);
-    if (suites.length === 0) throw new Error(`no suite of the guest matches ${options.words?.join(' ')}`);
+    const suites = options.files ?? findSuites(options.words ?? []);
     buildImage(file('image.cpio'), kernel, process.execPath, {
-      WARPDRIVE_GUEST_FILES: suites.join(' '),
+      WARPDRIVE_GUEST_FILES: suites.map((name) => `dist/test/guest/${name}`).join(' '),
       WARPDRIVE_GUEST_SHELL: options.shell ? '1' : '',
       WARPDRIVE_TEST_REQUIRE: process.env['WARPDRIVE_TEST_REQUIRE'] ?? '',
       WARPDRIVE_TEST_SEED: process.env['WARPDRIVE_TEST_SEED'] ?? '',
@@ -77,6 +75,14 @@ export async function runGuest({ kernel }: Prerequisites, options: GuestOptions 
   } finally {
     if (!options.keep) rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function findSuites(words: string[]): string[] {
+  const suites = readdirSync(join(ROOT, 'dist/test/guest'))
+    .filter((name) => name.endsWith('.guest.js'))
+    .filter((name) => words.length === 0 || words.some((word) => name.includes(word)));
+  if (suites.length === 0) throw new Error(`no suite of the guest matches ${words.join(' ')}`);
+  return suites;
 }
 
 /** Runs QEMU to its end; true if it had to be ended. */
