@@ -7,6 +7,7 @@ import { parseVfioAddress, VFIO_SCHEME, type VfioAddress } from './address.js';
 import { VfioTransport } from './client.js';
 import { type AddressSpace, VfioGroup } from './group.js';
 import { IommufdIommu } from './iommufd.js';
+import { isVfioDriver } from './pci-functions.js';
 import { findSysfsDevice, type SysfsDevice } from './sysfs-device.js';
 
 /** What is refused unless it is allowed by name. */
@@ -52,7 +53,7 @@ function lookUp(address: VfioAddress): SysfsDevice {
     });
   }
   const { driver } = device;
-  if (kind === 'pci' && !driver?.includes('vfio')) {
+  if (kind === 'pci' && !isVfioDriver(driver)) {
     throw new DeviceLostError(
       driver === undefined ? `no driver has ${name}` : `the driver ${driver} has ${name}`,
       { hint: `give it to VFIO, as root: warpdrive vfio bind ${name}` },
