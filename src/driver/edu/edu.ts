@@ -10,8 +10,7 @@ import type { Transport } from '../../transport/transport.js';
  * docs/drivers.md.
  */
 
-/** "MMIO area spec": registers in BAR 0. */
-const BAR = 0;
+/** "MMIO area spec": registers in region 0, which is BAR 0. */
 const REGISTER = {
   identification: 0x00,
   liveness: 0x04,
@@ -60,7 +59,7 @@ export class Edu {
 
   /** Takes over a transport whose other end is an edu device; the caller closes the transport if this fails. */
   static async open(transport: Transport): Promise<Edu> {
-    const mapping = await transport.mapRegion(BAR, 0, REGISTER_BYTES);
+    const mapping = await transport.mapRegion(0, 0, REGISTER_BYTES);
     const interrupt = transport.createInterrupt();
     try {
       const identification = new Registers(mapping).read32(REGISTER.identification);
