@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { PCI } from '../../src/abi/registers.js';
 import { COMMAND, DEVICE_INFO, MESSAGE_TYPE } from '../../src/abi/vfio-user.js';
+import { open } from '../../src/accelerator/open.js';
 import { openDriver } from '../../src/driver/drivers.js';
 import { createSocketPair } from '../../src/sys/socket.js';
 import { openTransport } from '../../src/transport/open.js';
@@ -69,5 +70,25 @@ describe('openTransport', () => {
       await assert.rejects(openTransport(name), { code: 'ERR_WARPDRIVE_ARGUMENT' }, name);
     }
     await assert.rejects(openTransport('unix:/nowhere/at/all'), { code: 'ERR_WARPDRIVE_SYSTEM' });
+  });
+});
+
+describe('open', () => {
+  test('takes hardware by name, and for hardware what is for hardware', async () => {
+    await assert.rejects(open('vfio:nonsense'), { code: 'ERR_WARPDRIVE_ARGUMENT', message: /0000:00:03\.0/ });
+    await assert.rejects(open('vfio:ffff:ff:1f.7'), { code: 'ERR_WARPDRIVE_DEVICE_LOST' });
+    await assert.rejects(open('vfio:00:03.0', { engines: 1 }), { code: 'ERR_WARPDRIVE_ARGUMENT' });
+    for (const allowUnsafe of ['noiommu', ['all'], [1], {}]) {
+      await assert.rejects(open('vfio:00:03.0', { allowUnsafe: allowUnsafe as never }), {
+        code: 'ERR_WARPDRIVE_ARGUMENT',
+        message: /noiommu/,
+      });
+    }
+  });
+
+  test('hardware that is not there falls back, where that is wanted', async () => {
+    const accelerator = await open('vfio:ffff:ff:1f.7', { fallback: true });
+    assert.ok(accelerator.devices()[0]!.flags.includes('fallback-for-vfio:ffff:ff:1f.7'));
+    await accelerator.close();
   });
 });
