@@ -33,11 +33,11 @@ describe('edu', () => {
     const from = await DmaBuffer.allocate(transport, 4096, { writable: false });
     const to = await DmaBuffer.allocate(transport, 4096);
     for (let i = 0; i < 4096; i++) from.mapping.bytes[i] = (i * 7) ^ (i >> 8);
-    await edu.read(from.iova, 4096);
-    await edu.write(to.iova, 4096);
+    await edu.dma('read', from.iova, 4096);
+    await edu.dma('write', to.iova, 4096);
     assert.deepEqual(to.mapping.bytes, from.mapping.bytes);
     to.mapping.bytes.fill(0);
-    await edu.write(to.iova + 100, 50, 1000);
+    await edu.dma('write', to.iova + 100, 50, 1000);
     assert.deepEqual(to.mapping.bytes.subarray(100, 150), from.mapping.bytes.subarray(1000, 1050));
     assert.ok(to.mapping.bytes.every((byte, i) => byte === 0 || (i >= 100 && i < 150)));
     await from.free();

@@ -240,7 +240,7 @@ describe('the IOMMU holds', () => {
       `${error.message}; the kernel: ${faults.map(({ line }) => line).join('; ')}`,
     );
     const good = await DmaBuffer.allocate(transport, PAGE);
-    await edu.write(good.iova, PAGE);
+    await edu.dma('write', good.iova, PAGE);
     await good.free();
     return error;
   }
@@ -249,13 +249,13 @@ describe('the IOMMU holds', () => {
   async function fill(edu: Edu, transport: VfioTransport, value: number): Promise<void> {
     const source = await DmaBuffer.allocate(transport, PAGE);
     source.mapping.bytes.fill(value);
-    await edu.read(source.iova, PAGE);
+    await edu.dma('read', source.iova, PAGE);
     await source.free();
   }
 
   test('against an address that was never mapped', async () => {
     await usingEdu(async (edu, transport) => {
-      for (const run of [() => edu.write(0x12340000, PAGE), () => edu.read(0x12340000, PAGE)]) {
+      for (const run of [() => edu.dma('write', 0x12340000, PAGE), () => edu.dma('read', 0x12340000, PAGE)]) {
         const error = await stopped(edu, transport, run);
         assert.equal(error.address, 0x12340000);
         assert.match(error.message, /0x12340000 is not mapped/);
@@ -268,7 +268,7 @@ describe('the IOMMU holds', () => {
       await fill(edu, transport, 0xcd);
       const readOnly = await DmaBuffer.allocate(transport, PAGE, { writable: false });
       readOnly.mapping.bytes.fill(0x11);
-      const error = await stopped(edu, transport, () => edu.write(readOnly.iova, PAGE));
+      const error = await stopped(edu, transport, () => edu.dma('write', readOnly.iova, PAGE));
       assert.equal(error.address, readOnly.iova);
       assert.match(error.message, /reading only/);
       assert.ok(readOnly.mapping.bytes.every((byte) => byte === 0x11));
@@ -281,7 +281,7 @@ describe('the IOMMU holds', () => {
       await fill(edu, transport, 0xcd);
       const short = await DmaBuffer.allocate(transport, PAGE);
       const next = await DmaBuffer.allocate(transport, PAGE);
-      const error = await stopped(edu, transport, () => edu.write(short.iova + PAGE - 64, 128));
+      const error = await stopped(edu, transport, () => edu.dma('write', short.iova + PAGE - 64, 128));
       assert.equal(error.address, short.iova + PAGE);
       assert.ok(next.mapping.bytes.every((byte) => byte === 0));
       assert.ok(short.mapping.bytes.subarray(0, PAGE - 64).every((byte) => byte === 0));
@@ -297,11 +297,11 @@ describe('the IOMMU holds', () => {
       const memory = Mapping.shared(fd, 0, PAGE, 'read-write');
       const iova = transport.reserveIova(PAGE);
       await transport.dmaMap({ fd, offset: 0, address: memory.address, iova, length: PAGE, writable: true });
-      await edu.write(iova, PAGE);
+      await edu.dma('write', iova, PAGE);
       assert.ok(memory.bytes.every((byte) => byte === 0xcd));
       memory.bytes.fill(0);
       await transport.dmaUnmap(iova, PAGE);
-      const error = await stopped(edu, transport, () => edu.write(iova, PAGE));
+      const error = await stopped(edu, transport, () => edu.dma('write', iova, PAGE));
       assert.equal(error.address, iova);
       assert.ok(memory.bytes.every((byte) => byte === 0));
       memory.unmap();

@@ -1,12 +1,13 @@
 import { existsSync } from 'node:fs';
 import { GROUP_STATUS, GROUP_VIABLE, IOMMU_TYPE, VFIO, VFIO_API_VERSION } from '../../abi/vfio.js';
 import { DeviceLostError, PlatformError, SystemError, UnsupportedError } from '../../errors.js';
-import { closeFd, closeFds, openReadWrite } from '../../sys/fd.js';
+import { closeFd, closeFds } from '../../sys/fd.js';
 import { ioctl } from '../../sys/ioctl.js';
 import { ERRNO } from '../../sys/libc.js';
 import { IovaAllocator } from '../iova-allocator.js';
 import { ContainerIommu, setIommu } from './container.js';
 import type { Iommu } from './iommu.js';
+import { openVfioFile } from './open-file.js';
 import { groupMembers, holdsUpGroup } from './sysfs-device.js';
 
 const CONTAINER = '/dev/vfio/vfio';
@@ -47,7 +48,7 @@ export class VfioGroup implements AddressSpace {
       fds.push(container);
       const path = groupPath(number);
       const isUnsafe = path.includes('noiommu-');
-      const fd = openGroup(path, number);
+      const fd = openVfioFile(path, `a device of IOMMU group ${number}`);
       fds.push(fd);
       checkViable(fd, number);
       const pointer = Buffer.alloc(4);
@@ -94,15 +95,11 @@ function groupPath(number: string): string {
 function openContainer(): number {
   let fd: number;
   try {
-    fd = openReadWrite(CONTAINER);
+    fd = openVfioFile(CONTAINER, 'VFIO');
   } catch (cause) {
-    if (cause instanceof SystemError && (cause.errno === ERRNO.ENOENT || cause.errno === ERRNO.ENODEV)) {
-      throw new PlatformError('this kernel has no VFIO running', {
-        hint: 'modprobe vfio-pci, as root',
-        cause,
-      });
-    }
-    throw explainPermission(cause, CONTAINER);
+    if (!(cause instanceof SystemError) || (cause.errno !== ERRNO.ENOENT && cause.errno !== ERRNO.ENODEV))
+      throw cause;
+    throw new PlatformError('this kernel has no VFIO running', { hint: 'modprobe vfio-pci, as root', cause });
   }
   const version = ioctl(fd, 'VFIO_GET_API_VERSION', VFIO.getApiVersion);
   if (version === VFIO_API_VERSION) return fd;
@@ -110,34 +107,6 @@ function openContainer(): number {
   throw new UnsupportedError(
     `the kernel has version ${version} of VFIO, and ${VFIO_API_VERSION} is known here`,
   );
-}
-
-function openGroup(path: string, number: string): number {
-  try {
-    return openReadWrite(path);
-  } catch (cause) {
-    if (cause instanceof SystemError && cause.errno === ERRNO.EBUSY) {
-      throw new SystemError(
-        `open ${path}`,
-        ERRNO.EBUSY,
-        `another process has a device of IOMMU group ${number}`,
-        {
-          hint: `find it with: fuser -v ${path}`,
-          cause,
-        },
-      );
-    }
-    throw explainPermission(cause, path);
-  }
-}
-
-function explainPermission(cause: unknown, path: string): unknown {
-  if (!(cause instanceof SystemError) || (cause.errno !== ERRNO.EACCES && cause.errno !== ERRNO.EPERM))
-    return cause;
-  return new SystemError(cause.syscall, cause.errno, `this user may not open ${path}`, {
-    hint: `give it to a group with a udev rule: SUBSYSTEM=="vfio", GROUP="vfio", MODE="0660"`,
-    cause,
-  });
 }
 
 function checkViable(fd: number, number: string): void {

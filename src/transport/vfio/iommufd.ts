@@ -11,7 +11,7 @@ import {
   VFIO_CDEV,
 } from '../../abi/vfio.js';
 import { SystemError } from '../../errors.js';
-import { closeFd, openReadWrite } from '../../sys/fd.js';
+import { closeFd } from '../../sys/fd.js';
 import { ioctl } from '../../sys/ioctl.js';
 import { ERRNO } from '../../sys/libc.js';
 import { addressOf } from '../../sys/memory.js';
@@ -19,6 +19,7 @@ import type { IovaRange } from '../iova-allocator.js';
 import type { LocalDmaRegion } from '../transport.js';
 import { readRanges } from './container.js';
 import { explainMap, type Iommu } from './iommu.js';
+import { openVfioFile, taken } from './open-file.js';
 
 /** An address space (IOAS) of /dev/iommu, which devices opened by themselves attach to: no groups, no container. */
 export class IommufdIommu implements Iommu {
@@ -28,10 +29,10 @@ export class IommufdIommu implements Iommu {
   readonly #ioas: number;
 
   /** Makes an address space and puts a device of /dev/vfio/devices in it. */
-  constructor(device: number) {
-    this.#fd = openReadWrite('/dev/iommu');
+  constructor(device: number, path: string, name: string) {
+    this.#fd = openVfioFile('/dev/iommu', 'iommufd');
     try {
-      this.#bind(device);
+      this.#bind(device, path, name);
       const request = this.#request(IOAS_ALLOC.bytes);
       ioctl(this.#fd, 'IOMMU_IOAS_ALLOC', IOMMUFD.ioasAlloc, request);
       this.#ioas = request.readUInt32LE(IOAS_ALLOC.offset.ioasId);
@@ -52,10 +53,16 @@ export class IommufdIommu implements Iommu {
     return request;
   }
 
-  #bind(device: number): void {
+  #bind(device: number, path: string, name: string): void {
     const request = this.#request(BIND_IOMMUFD.bytes);
     request.writeUInt32LE(this.#fd, BIND_IOMMUFD.offset.iommufd);
-    ioctl(device, 'VFIO_DEVICE_BIND_IOMMUFD', VFIO_CDEV.bindIommufd, request);
+    try {
+      ioctl(device, 'VFIO_DEVICE_BIND_IOMMUFD', VFIO_CDEV.bindIommufd, request);
+    } catch (cause) {
+      // Anybody may open the file twice, and one may bind it.
+      if (!(cause instanceof SystemError) || cause.errno !== ERRNO.EINVAL) throw cause;
+      throw taken(cause.syscall, path, name, cause);
+    }
   }
 
   #ranges(): IovaRange[] {

@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, realpathSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { ArgumentError, DeviceLostError, SystemError, UnsupportedError } from '../../errors.js';
 import { parseVfioAddress, VFIO_SCHEME } from './address.js';
+import { listFolder, readAttribute } from './sysfs.js';
 import { SYSFS } from './sysfs-device.js';
 
 /*
@@ -31,28 +32,23 @@ export interface MdevParent {
   types: MdevType[];
 }
 
-const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
-
-const text = (path: string): string | undefined =>
-  existsSync(path) ? readFileSync(path, 'utf8').trim() : undefined;
-
 /** Every device here that can be shared, and what it can be shared as. */
 export function listMdevParents(root = SYSFS): MdevParent[] {
   const folder = join(root, 'class/mdev_bus');
-  return list(folder).map((name) => ({ name, types: typesOf(join(folder, name)) }));
+  return listFolder(folder).map((name) => ({ name, types: typesOf(join(folder, name)) }));
 }
 
 function typesOf(parent: string): MdevType[] {
   const folder = join(parent, 'mdev_supported_types');
-  return list(folder).map((id) => {
+  return listFolder(folder).map((id) => {
     const type = join(folder, id);
     return {
       id,
-      name: text(join(type, 'name')),
-      description: text(join(type, 'description')),
-      api: text(join(type, 'device_api')) ?? 'unknown',
-      available: Number(text(join(type, 'available_instances')) ?? 0),
-      devices: list(join(type, 'devices')),
+      name: readAttribute(join(type, 'name')),
+      description: readAttribute(join(type, 'description')),
+      api: readAttribute(join(type, 'device_api')) ?? 'unknown',
+      available: Number(readAttribute(join(type, 'available_instances')) ?? 0),
+      devices: listFolder(join(type, 'devices')),
     };
   });
 }

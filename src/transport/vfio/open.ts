@@ -1,12 +1,13 @@
 import { existsSync } from 'node:fs';
-import { DeviceLostError, PlatformError, SystemError, UnsupportedError } from '../../errors.js';
-import { closeFd, openReadWrite } from '../../sys/fd.js';
-import { ERRNO } from '../../sys/libc.js';
+import { DeviceLostError, PlatformError, UnsupportedError } from '../../errors.js';
+import { closeFd } from '../../sys/fd.js';
 import { IovaAllocator } from '../iova-allocator.js';
 import { parseVfioAddress, VFIO_SCHEME, type VfioAddress } from './address.js';
 import { VfioTransport } from './client.js';
 import { type AddressSpace, VfioGroup } from './group.js';
 import { IommufdIommu } from './iommufd.js';
+import { openVfioFile } from './open-file.js';
+import { isVfioDriver } from './pci-functions.js';
 import { findSysfsDevice, type SysfsDevice } from './sysfs-device.js';
 
 /** What is refused unless it is allowed by name. */
@@ -28,7 +29,8 @@ export async function openVfio(text: string, options: VfioOptions = {}): Promise
   const device = lookUp(address);
   const name = `${VFIO_SCHEME}${address.name}`;
   const path = `/dev/vfio/devices/${device.cdev}`;
-  if (device.cdev !== undefined && existsSync(path) && existsSync('/dev/iommu')) {
+  // One that no IOMMU guards is named noiommu-vfio0 there.
+  if (device.cdev?.startsWith('vfio') && existsSync(path) && existsSync('/dev/iommu')) {
     return openCdev(name, path);
   }
   const { group: number } = device;
@@ -52,7 +54,7 @@ function lookUp(address: VfioAddress): SysfsDevice {
     });
   }
   const { driver } = device;
-  if (kind === 'pci' && !driver?.includes('vfio')) {
+  if (kind === 'pci' && !isVfioDriver(driver)) {
     throw new DeviceLostError(
       driver === undefined ? `no driver has ${name}` : `the driver ${driver} has ${name}`,
       { hint: `give it to VFIO, as root: warpdrive vfio bind ${name}` },
@@ -69,35 +71,15 @@ function noIommu(name: string): PlatformError {
 
 /** By itself, through iommufd (Linux 6.6 and later). */
 async function openCdev(name: string, path: string): Promise<VfioTransport> {
-  const fd = openDevice(path, name);
+  const fd = openVfioFile(path, name);
   let iommu: IommufdIommu;
   try {
-    iommu = new IommufdIommu(fd);
+    iommu = new IommufdIommu(fd, path, name);
   } catch (error) {
     closeFd(fd);
-    throw explain(error, path, name);
+    throw error;
   }
   return attach(name, fd, { iommu, iovas: new IovaAllocator(iommu.usable) }, () => iommu.close());
-}
-
-function openDevice(path: string, name: string): number {
-  try {
-    return openReadWrite(path);
-  } catch (cause) {
-    throw explain(cause, path, name);
-  }
-}
-
-function explain(cause: unknown, path: string, name: string): unknown {
-  if (!(cause instanceof SystemError)) return cause;
-  const { syscall, errno } = cause;
-  if (errno === ERRNO.EBUSY) {
-    const hint = `find it with: fuser -v ${path}`;
-    return new SystemError(syscall, errno, `another process has ${name}`, { hint, cause });
-  }
-  if (errno !== ERRNO.EACCES && errno !== ERRNO.EPERM) return cause;
-  const hint = 'give it to a group with a udev rule: SUBSYSTEM=="vfio-dev", GROUP="vfio", MODE="0660"';
-  return new SystemError(syscall, errno, `this user may not open ${name}`, { hint, cause });
 }
 
 async function attach(
