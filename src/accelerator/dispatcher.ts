@@ -225,8 +225,9 @@ export class Dispatcher {
         this.#giveOutput(operation);
         return this.#hopeless(operation);
       }
-      if (inputAddress === 0) staging.bytes.set(input, operation.stagedInput);
-      if (aux.byteLength > 0) staging.bytes.set(aux, operation.stagedInput + auxAt);
+      const view = staging.viewTo(operation.stagedInput + staged);
+      if (inputAddress === 0) view.set(input, operation.stagedInput);
+      if (aux.byteLength > 0) view.set(aux, operation.stagedInput + auxAt);
     }
     const id = this.#ids[--this.#idCount]!;
     const submission = this.#submission;
@@ -268,14 +269,17 @@ export class Dispatcher {
     operation.error = error;
     if (!operation.abandoned) {
       if (!error && operation.status === STATUS.ok && operation.stagedOutput >= 0) {
-        operation.data = this.#results.copy(this.staging.bytes, operation.stagedOutput, operation.produced);
+        const { stagedOutput, produced } = operation;
+        const view = this.staging.viewTo(stagedOutput + produced);
+        operation.data = this.#results.copy(view, stagedOutput, produced);
       }
       operation.onDone?.(operation);
     }
     if (operation.stagedInput >= 0) {
       if (operation.secret) {
         const { stagedInput, inputLength } = operation;
-        this.staging.bytes.fill(0, stagedInput, stagedInput + inputLength);
+        const end = stagedInput + inputLength;
+        this.staging.viewTo(end).fill(0, stagedInput, end);
       }
       this.staging.give(operation.stagedInput);
       operation.stagedInput = -1;
@@ -371,7 +375,8 @@ export class Dispatcher {
       // The caller may have changed its buffer since: what was sent is what is sent again.
       if (operation.stagedInput >= 0 && operation.inputAddress === 0) {
         const { stagedInput, inputLength } = operation;
-        operation.input = Buffer.from(before.bytes.subarray(stagedInput, stagedInput + inputLength));
+        const end = stagedInput + inputLength;
+        operation.input = Buffer.from(before.viewTo(end).subarray(stagedInput, end));
       }
       operation.stagedInput = -1;
       operation.stagedOutput = -1;

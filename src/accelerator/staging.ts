@@ -3,6 +3,9 @@ import type { DeviceMemory } from '../driver/driver.js';
 /** The smallest block, and what all blocks are powers of two of. */
 const MIN_BYTES = 1024;
 const MIN_SHIFT = 10;
+/** The first view of the memory. */
+const VIEW_BYTES = 1 << 20;
+const NO_BYTES = new Uint8Array(0);
 
 /**
  * Buffers in memory that the device reaches, for requests whose own buffers it cannot or should not touch: a binary
@@ -10,7 +13,6 @@ const MIN_SHIFT = 10;
  * the request waits: memory in flight never grows.
  */
 export class Staging {
-  readonly bytes: Uint8Array;
   readonly capacity: number;
   readonly #memory: Pick<DeviceMemory, 'mapping' | 'iova' | 'free'>;
   readonly #topOrder: number;
@@ -20,11 +22,11 @@ export class Staging {
   readonly #previous: Int32Array;
   /** Order of the block that starts here: free ones as they are, taken ones with the sign bit set, else 0x7f. */
   readonly #order: Int8Array;
+  #view: Uint8Array = NO_BYTES;
 
   /** @param memory a power of two of bytes, at least 1024 */
   constructor(memory: Pick<DeviceMemory, 'mapping' | 'iova' | 'free'>) {
     this.#memory = memory;
-    this.bytes = memory.mapping.bytes;
     this.capacity = memory.mapping.length;
     const blocks = this.capacity >>> MIN_SHIFT;
     this.#topOrder = Math.log2(blocks);
@@ -33,6 +35,19 @@ export class Staging {
     this.#previous = new Int32Array(blocks);
     this.#order = new Int8Array(blocks).fill(NONE);
     this.#push(0, this.#topOrder);
+  }
+
+  /**
+   * The memory, or as much from its start on as contains the bytes before `end`. Low blocks are taken first, so a view of
+   * all is seldom wanted; making one at once would have JavaScript's whole heap collected.
+   */
+  viewTo(end: number): Uint8Array {
+    if (end > this.#view.length) {
+      let length = VIEW_BYTES;
+      while (length < end) length *= 2;
+      this.#view = this.#memory.mapping.prefix(Math.min(length, this.capacity));
+    }
+    return this.#view;
   }
 
   /** The device's address of an offset. */
@@ -90,6 +105,7 @@ export class Staging {
   }
 
   async free(): Promise<void> {
+    this.#view = NO_BYTES;
     await this.#memory.free();
   }
 }

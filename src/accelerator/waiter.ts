@@ -12,6 +12,8 @@ const EAGER_POLLS = 150;
 const EAGER_RUN = 32;
 /** After a microtask has polled in vain, this many requests are waited for in turns of the event loop. */
 const EAGER_REST = 256;
+/** After polling has been in vain, this many waits sleep at once. */
+const POLL_REST = 8;
 const RESOLVED = Promise.resolve();
 
 /**
@@ -29,6 +31,8 @@ export class Waiter {
   #lastProgress = 0;
   /** Microtasks that may poll before the event loop turns; negative while they rest. */
   #eager = EAGER_RUN;
+  /** Waits that sleep at once, because polling was in vain lately. */
+  #rest = 0;
   #closed = false;
 
   constructor(queue: DeviceQueue, reap: () => number) {
@@ -86,7 +90,10 @@ export class Waiter {
     const now = performance.now();
     if (count > 0) this.#lastProgress = now;
     const crowded = this.#queue.enginesAwake >= this.#processors;
-    if ((crowded && count === 0) || now - this.#lastProgress > POLL_MS) {
+    const inVain = now - this.#lastProgress > POLL_MS;
+    if (inVain) this.#rest = POLL_REST;
+    else if (count === 0 && this.#rest > 0) this.#rest--;
+    if ((count === 0 && (crowded || this.#rest > 0)) || inVain) {
       if (this.#queue.arm(crowded ? (inFlight + 1) >> 1 : 1)) {
         this.#sleep(true);
         return;

@@ -118,6 +118,11 @@ export class Mapping {
     return this.#words;
   }
 
+  /** A view of the first `length` bytes alone. Whoever makes it lets go of it before the memory is unmapped. */
+  prefix(length: number): Uint8Array {
+    return new Uint8Array(viewMemory(this.#address, length));
+  }
+
   get mapped(): boolean {
     return this.#address !== 0;
   }
