@@ -171,7 +171,8 @@ describe('bytes of a user in flight', () => {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     assert.ok(looks > 100, 'the first took its time');
-    assert.ok(asleep > looks / 2, `the other thread slept at ${asleep} of ${looks} looks`);
+    // One that polls meanwhile never sleeps; one that sleeps may still be kept from doing so by other programs.
+    assert.ok(asleep > looks / 10, `the other thread slept at ${asleep} of ${looks} looks`);
     assert.equal(statusName((await next(one.queue)).status), 'corrupt');
     await allDone(two, 1);
     await closeAll(local, one, two, free);
