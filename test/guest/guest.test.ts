@@ -2,15 +2,14 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { requirement } from '../support/requirement.js';
-import { hostCoverage, prerequisites, runGuest } from './harness/machine.js';
+import { hostCoverage, runGuest } from './harness/machine.js';
 import type { GuestTest } from './harness/report.js';
+import { guestHere } from './support-here.js';
 
 /** Boots the guest once and shows each test that ran in it as one of ours. */
 test('in a guest with an IOMMU', async (t) => {
-  const found = prerequisites();
-  if (!requirement(t, !('missing' in found), 'missing' in found ? found.missing : 'a guest')) return;
-  if ('missing' in found) return;
+  const found = guestHere(t);
+  if (!found) return;
   const words = (process.env['WARPDRIVE_GUEST_WORDS'] ?? '').split(' ').filter((word) => word !== '');
   const outcome = await runGuest(found, { words, keep: Boolean(process.env['WARPDRIVE_GUEST_KEEP']) });
   const { report, troubles } = outcome;

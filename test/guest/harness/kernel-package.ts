@@ -30,16 +30,13 @@ function output(command: string, args: string[], cwd?: string): string | undefin
  * reached, what the cache has; undefined where it has nothing.
  */
 export function obtainKernel(): Kernel | undefined {
-  const kernelPackage = /Depends: (linux-image-\S+)/.exec(
-    output('apt-cache', ['depends', META_PACKAGE]) ?? '',
-  );
-  const version = /Version: (\S+)/.exec(
-    output('apt-cache', ['show', '--no-all-versions', META_PACKAGE]) ?? '',
-  );
   const cache = cacheFolder();
-  if (kernelPackage && version) {
-    const folder = join(cache, `${kernelPackage[1]}_${version[1]!.replace(/[^\w.+-]/g, '_')}`);
-    const kernel = unpackedKernel(folder) ?? download([kernelPackage[1]!, 'busybox-static'], cache, folder);
+  const wanted = process.env['WARPDRIVE_NO_APT']
+    ? undefined
+    : (resolve() ?? (update() ? resolve() : undefined));
+  if (wanted) {
+    const folder = join(cache, `${wanted.name}_${wanted.version.replace(/[^\w.+-]/g, '_')}`);
+    const kernel = unpackedKernel(folder) ?? download([wanted.name, 'busybox-static'], cache, folder);
     if (kernel) return kernel;
   }
   const cached = existsSync(cache)
@@ -50,6 +47,19 @@ export function obtainKernel(): Kernel | undefined {
     if (kernel) return kernel;
   }
   return undefined;
+}
+
+/** The package that the newest kernel is in, by the lists that this machine has of the archive. */
+function resolve(): { name: string; version: string } | undefined {
+  const depends = output('apt-cache', ['depends', META_PACKAGE]) ?? '';
+  const shown = output('apt-cache', ['show', '--no-all-versions', META_PACKAGE]) ?? '';
+  const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
+  const version = /Version: (\S+)/.exec(shown)?.[1];
+  return name !== undefined && version !== undefined ? { name, version } : undefined;
+}
+
+function update(): boolean {
+  return output('apt-get', ['-qq', 'update']) !== undefined;
 }
 
 function unpackedKernel(folder: string): Kernel | undefined {
@@ -70,7 +80,7 @@ function download(packages: string[], cache: string, folder: string): Kernel | u
   const work = mkdtempSync(join(cache, 'unpacking-'));
   try {
     const fetch = (): boolean => output('apt-get', ['-qq', 'download', ...packages], work) !== undefined;
-    if (!fetch() && !(output('apt-get', ['-qq', 'update']) !== undefined && fetch())) return undefined;
+    if (!fetch() && !(update() && fetch())) return undefined;
     const unpacked = join(work, 'unpacked');
     for (const file of readdirSync(work).filter((name) => name.endsWith('.deb'))) {
       if (output('dpkg-deb', ['-x', join(work, file), unpacked]) === undefined) return undefined;
