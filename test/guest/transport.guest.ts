@@ -26,8 +26,8 @@ const NOBODY = 65534;
 const PAGE = 4096;
 /** What edu is asked to copy: it has not quite a page. */
 const SIZE = 2048;
-/** Where the IOMMU stops it: each word is a fault, of which the kernel tells ten in five seconds. */
-const FEW = 8;
+/** Where the IOMMU stops it: each word is a fault, of which the kernel tells a few in five seconds. */
+const FEW = 4;
 const { edu: EDU, secondEdu: SECOND, sharedEdu, sharedRng, hotplugCrypto } = GUEST_DEVICE;
 
 /** What another process says that opens a device; `limit` is its limit on locked memory, in KiB. */
@@ -234,9 +234,11 @@ describe('the IOMMU holds', () => {
   /** Runs a DMA that must not arrive, and returns what the driver said of it; the device does the next one right. */
   async function stopped(edu: Edu, transport: VfioTransport, run: () => Promise<void>): Promise<DmaError> {
     let error: unknown;
-    const faults = await expectDmarFaults(async () => {
+    const attempt = async (): Promise<void> => {
       error = await run().catch((reason: unknown) => reason);
-    });
+    };
+    // Once more where the kernel kept it to itself, having told of others just before.
+    const faults = await expectDmarFaults(attempt).catch(() => expectDmarFaults(attempt));
     assert.ok(error instanceof DmaError, String(error));
     const page = error.address - (error.address % PAGE);
     assert.ok(
@@ -285,10 +287,10 @@ describe('the IOMMU holds', () => {
       await fill(edu, transport, 0xcd);
       const short = await DmaBuffer.allocate(transport, PAGE);
       const next = await DmaBuffer.allocate(transport, PAGE);
-      const error = await stopped(edu, transport, () => edu.dma('write', short.iova + PAGE - 4, FEW));
+      const error = await stopped(edu, transport, () => edu.dma('write', short.iova + PAGE - 2, FEW));
       assert.equal(error.address, short.iova + PAGE);
       assert.ok(next.mapping.bytes.every((byte) => byte === 0));
-      assert.ok(short.mapping.bytes.subarray(0, PAGE - 4).every((byte) => byte === 0));
+      assert.ok(short.mapping.bytes.subarray(0, PAGE - 2).every((byte) => byte === 0));
       await short.free();
       await next.free();
     });
