@@ -36,7 +36,11 @@ describe('docs/drivers.md', () => {
   for (const { name, program, output } of PROGRAMS) {
     test(`${name} prints what it says`, () => {
       writeFileSync(join(folder, name), program);
-      const { stdout, stderr } = spawnSync(process.execPath, [name], { cwd: folder, encoding: 'utf8' });
+      const { stdout, stderr } = spawnSync(process.execPath, [name], {
+        cwd: folder,
+        encoding: 'utf8',
+        env: { ...process.env, FORCE_COLOR: '0' },
+      });
       assert.equal(stdout + stderr, output);
     });
   }

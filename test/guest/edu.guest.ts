@@ -33,9 +33,18 @@ describe('edu', () => {
     const from = await DmaBuffer.allocate(transport, 4096, { writable: false });
     const to = await DmaBuffer.allocate(transport, 4096);
     for (let i = 0; i < 4096; i++) from.mapping.bytes[i] = (i * 7) ^ (i >> 8);
-    await edu.dma('read', from.iova, 4096);
-    await edu.dma('write', to.iova, 4096);
-    assert.deepEqual(to.mapping.bytes, from.mapping.bytes);
+    await edu.dma('read', from.iova, 4095);
+    await edu.dma('write', to.iova, 4095);
+    assert.deepEqual(to.mapping.bytes.subarray(0, 4095), from.mapping.bytes.subarray(0, 4095));
+    assert.equal(to.mapping.bytes[4095], 0);
+    for (const [length, offset] of [
+      [4096, 0],
+      [1, 4095],
+      [0, 0],
+      [1, -1],
+    ] as const) {
+      await assert.rejects(edu.dma('write', to.iova, length, offset), { code: 'ERR_WARPDRIVE_ARGUMENT' });
+    }
     to.mapping.bytes.fill(0);
     await edu.dma('write', to.iova + 100, 50, 1000);
     assert.deepEqual(to.mapping.bytes.subarray(100, 150), from.mapping.bytes.subarray(1000, 1050));

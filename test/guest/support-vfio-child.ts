@@ -12,9 +12,9 @@ try {
     const edu = await Edu.open(transport);
     const buffer = await DmaBuffer.allocate(transport, 4096);
     buffer.mapping.bytes.fill(0xab);
-    await edu.dma('read', buffer.iova, 4096);
+    await edu.dma('read', buffer.iova, 2048);
     process.stdout.write(`${buffer.iova}\n`);
-    for (;;) await edu.dma('write', buffer.iova, 4096);
+    for (;;) await edu.dma('write', buffer.iova, 2048);
   }
   process.stdout.write('done\n');
   await transport.close();

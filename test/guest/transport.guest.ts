@@ -24,6 +24,10 @@ const CHILD = fileURLToPath(new URL('./support-vfio-child.js', import.meta.url))
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const NOBODY = 65534;
 const PAGE = 4096;
+/** What edu is asked to copy: it has not quite a page. */
+const SIZE = 2048;
+/** Where the IOMMU stops it: each word is a fault, of which the kernel tells a few in five seconds. */
+const FEW = 4;
 const { edu: EDU, secondEdu: SECOND, sharedEdu, sharedRng, hotplugCrypto } = GUEST_DEVICE;
 
 /** What another process says that opens a device; `limit` is its limit on locked memory, in KiB. */
@@ -230,9 +234,11 @@ describe('the IOMMU holds', () => {
   /** Runs a DMA that must not arrive, and returns what the driver said of it; the device does the next one right. */
   async function stopped(edu: Edu, transport: VfioTransport, run: () => Promise<void>): Promise<DmaError> {
     let error: unknown;
-    const faults = await expectDmarFaults(async () => {
+    const attempt = async (): Promise<void> => {
       error = await run().catch((reason: unknown) => reason);
-    });
+    };
+    // Once more where the kernel kept it to itself, having told of others just before.
+    const faults = await expectDmarFaults(attempt).catch(() => expectDmarFaults(attempt));
     assert.ok(error instanceof DmaError, String(error));
     const page = error.address - (error.address % PAGE);
     assert.ok(
@@ -240,7 +246,7 @@ describe('the IOMMU holds', () => {
       `${error.message}; the kernel: ${faults.map(({ line }) => line).join('; ')}`,
     );
     const good = await DmaBuffer.allocate(transport, PAGE);
-    await edu.dma('write', good.iova, PAGE);
+    await edu.dma('write', good.iova, SIZE);
     await good.free();
     return error;
   }
@@ -249,13 +255,13 @@ describe('the IOMMU holds', () => {
   async function fill(edu: Edu, transport: VfioTransport, value: number): Promise<void> {
     const source = await DmaBuffer.allocate(transport, PAGE);
     source.mapping.bytes.fill(value);
-    await edu.dma('read', source.iova, PAGE);
+    await edu.dma('read', source.iova, SIZE);
     await source.free();
   }
 
   test('against an address that was never mapped', async () => {
     await usingEdu(async (edu, transport) => {
-      for (const run of [() => edu.dma('write', 0x12340000, PAGE), () => edu.dma('read', 0x12340000, PAGE)]) {
+      for (const run of [() => edu.dma('write', 0x12340000, FEW), () => edu.dma('read', 0x12340000, FEW)]) {
         const error = await stopped(edu, transport, run);
         assert.equal(error.address, 0x12340000);
         assert.match(error.message, /0x12340000 is not mapped/);
@@ -268,7 +274,7 @@ describe('the IOMMU holds', () => {
       await fill(edu, transport, 0xcd);
       const readOnly = await DmaBuffer.allocate(transport, PAGE, { writable: false });
       readOnly.mapping.bytes.fill(0x11);
-      const error = await stopped(edu, transport, () => edu.dma('write', readOnly.iova, PAGE));
+      const error = await stopped(edu, transport, () => edu.dma('write', readOnly.iova, FEW));
       assert.equal(error.address, readOnly.iova);
       assert.match(error.message, /reading only/);
       assert.ok(readOnly.mapping.bytes.every((byte) => byte === 0x11));
@@ -281,10 +287,10 @@ describe('the IOMMU holds', () => {
       await fill(edu, transport, 0xcd);
       const short = await DmaBuffer.allocate(transport, PAGE);
       const next = await DmaBuffer.allocate(transport, PAGE);
-      const error = await stopped(edu, transport, () => edu.dma('write', short.iova + PAGE - 64, 128));
+      const error = await stopped(edu, transport, () => edu.dma('write', short.iova + PAGE - 2, FEW));
       assert.equal(error.address, short.iova + PAGE);
       assert.ok(next.mapping.bytes.every((byte) => byte === 0));
-      assert.ok(short.mapping.bytes.subarray(0, PAGE - 64).every((byte) => byte === 0));
+      assert.ok(short.mapping.bytes.subarray(0, PAGE - 2).every((byte) => byte === 0));
       await short.free();
       await next.free();
     });
@@ -297,11 +303,11 @@ describe('the IOMMU holds', () => {
       const memory = Mapping.shared(fd, 0, PAGE, 'read-write');
       const iova = transport.reserveIova(PAGE);
       await transport.dmaMap({ fd, offset: 0, address: memory.address, iova, length: PAGE, writable: true });
-      await edu.dma('write', iova, PAGE);
-      assert.ok(memory.bytes.every((byte) => byte === 0xcd));
+      await edu.dma('write', iova, SIZE);
+      assert.ok(memory.bytes.subarray(0, SIZE).every((byte) => byte === 0xcd));
       memory.bytes.fill(0);
       await transport.dmaUnmap(iova, PAGE);
-      const error = await stopped(edu, transport, () => edu.dma('write', iova, PAGE));
+      const error = await stopped(edu, transport, () => edu.dma('write', iova, FEW));
       assert.equal(error.address, iova);
       assert.ok(memory.bytes.every((byte) => byte === 0));
       memory.unmap();

@@ -24,14 +24,12 @@ const REGISTER = {
   dmaCommand: 0x98,
 } as const;
 const REGISTER_BYTES = 4096;
-/** The identification is 0xRRrr00ed, with the revision in its upper half. */
 const IDENTIFICATION = 0xed;
 const INTERRUPT_WHEN_DONE = 0x80;
 const DMA = { start: 1, toMemory: 2, interruptWhenDone: 4 } as const;
 /** The device's own memory, as its DMA controller knows it. */
 const BUFFER_OFFSET = 0x40000;
-export const EDU_BUFFER_BYTES = 4096;
-/** The device takes 0.1 s for a DMA. */
+const BUFFER_BYTES = 4096;
 const ANSWER_MS = 10_000;
 
 /** An open edu device. It does one thing at a time. */
@@ -75,7 +73,7 @@ export class Edu {
     }
   }
 
-  /** The device's revision: major and minor. */
+  /** The device's revision: major and minor, of an identification 0xRRrr00ed. */
   get revision(): [number, number] {
     const identification = this.#registers.read32(REGISTER.identification);
     return [identification >>> 24, (identification >>> 16) & 0xff];
@@ -98,9 +96,9 @@ export class Edu {
 
   /** Has the device read memory into its own, or write its own to memory, there from `offset` on. */
   async dma(access: 'read' | 'write', iova: number, length: number, offset = 0): Promise<void> {
-    // Beyond its own memory the device does not answer any more. Its registers have 64 bits, and take 32 at once.
-    if (!(length > 0 && offset >= 0 && offset + length <= EDU_BUFFER_BYTES && iova + length <= 2 ** 32)) {
-      throw new ArgumentError(`edu has ${EDU_BUFFER_BYTES} bytes: none for ${length} at ${offset}`);
+    // QEMU itself ends when one reaches beyond, or (7.2) the last byte. Addresses of 64 bits are written as 32.
+    if (!(length > 0 && offset >= 0 && offset + length < BUFFER_BYTES && iova + length <= 2 ** 32)) {
+      throw new ArgumentError(`edu has ${BUFFER_BYTES - 1} bytes: none for ${length} at ${offset}`);
     }
     const own = BUFFER_OFFSET + offset;
     const toMemory = access === 'write';

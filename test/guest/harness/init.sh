@@ -14,6 +14,7 @@ for module in virtio_pci virtio_console virtio-rng vfio_iommu_type1 vfio-pci; do
 for port in /sys/class/virtio-ports/*; do
   ln -s "/dev/${port##*/}" "/dev/warpdrive-$(cat "$port/name")"
 done
+echo '{"kind":"start"}' > /dev/warpdrive-report
 cd /warpdrive || exit 1
 . ./guest-settings.sh
 if [ -n "$WARPDRIVE_GUEST_SHELL" ]; then

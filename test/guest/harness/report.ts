@@ -1,6 +1,7 @@
 /** What the guest says to the host, a JSON line each, and what the host makes of it. */
 
 export type Message =
+  | { kind: 'start' }
   | { kind: 'test'; name: string; nesting: number; passed: boolean; skipped?: string; error?: string }
   | { kind: 'output'; text: string }
   | { kind: 'coverage'; name: string; text: string }
