@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import {
   allowsNoIommu,
   isVfioDriver,
+  memberList,
   obstacle,
   type PciFunction,
   pciFunction,
@@ -174,11 +175,11 @@ function userName(): string {
 function deviceFindings(device: PciFunction, root: string): Finding[] {
   const { address, group, noIommu } = device;
   const found = obstacle(device, join(root, 'sys'));
-  if (found?.kind === 'group') {
+  if (found?.blockers) {
     return [
       blocking(
-        `${address} cannot be used: IOMMU group ${group} is VFIO's as a whole or not at all, and others have ${found.text.replace('group held up by ', '')}`,
-        `warpdrive vfio bind ${found.blockers!.join(' ')}, if nothing else needs them`,
+        `${address} cannot be used: IOMMU group ${group} is VFIO's as a whole or not at all, and others have ${memberList(found.blockers)}`,
+        `warpdrive vfio bind ${found.blockers.map(({ name }) => name).join(' ')}, if nothing else needs them`,
       ),
     ];
   }

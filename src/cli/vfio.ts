@@ -1,7 +1,13 @@
 import { join } from 'node:path';
 import { PCI_BASE_CLASS } from '../abi/pci.js';
 import { parseVfioAddress } from '../transport/vfio/address.js';
-import { isBridge, obstacle, type PciFunction, pciFunctions } from '../transport/vfio/pci-functions.js';
+import {
+  isBridge,
+  isVfioDriver,
+  obstacle,
+  type PciFunction,
+  pciFunctions,
+} from '../transport/vfio/pci-functions.js';
 import { groupMembers } from '../transport/vfio/sysfs-device.js';
 import { EXIT, Failure } from './failure.js';
 import { helpFor } from './help.js';
@@ -143,9 +149,6 @@ export function formatListing(listing: VfioListing[]): string {
 function formatChange({ address, driver, group, with: others, usable, note }: VfioListing): string {
   const now = driver === undefined ? 'has no driver' : `is bound to ${driver}`;
   if (usable) return `${address} ${now}: /dev/vfio/${group}\n`;
-  const held = note.startsWith('group held up');
-  const rule = held
-    ? `; a group is VFIO's as a whole or not at all: bind the others, too (--group), of ${others.length + 1} in it`
-    : '';
-  return `${address} ${now}${held ? `, but ${note}` : ''}${rule}\n`;
+  if (!isVfioDriver(driver)) return `${address} ${now}\n`;
+  return `${address} ${now}, but ${note}; VFIO gets all ${others.length + 1} devices of a group or none (--group)\n`;
 }

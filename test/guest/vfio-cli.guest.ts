@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, closeSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { diagnoseVfio, diagnoseVfioDevice } from '../../src/cli/doctor-vfio.js';
-import { listVfio, type VfioListing } from '../../src/cli/vfio.js';
+import { listVfio, runVfio, type VfioListing } from '../../src/cli/vfio.js';
 import { GUEST_DEVICE } from './harness/devices.js';
 import { bind, driverOf, groupOf, unbind } from './support-devices.js';
 
@@ -25,6 +25,27 @@ function warpdrive(args: string[], uid?: number): Run {
   return { code: status, stdout, stderr };
 }
 
+/** The same in this process, since a new one takes a second here. All that `vfio` does is done when the call returns. */
+async function vfio(...args: string[]): Promise<Run> {
+  let stdout = '';
+  const { write } = process.stdout;
+  process.stdout.write = (text: string | Uint8Array): boolean => {
+    stdout += text.toString();
+    return true;
+  };
+  let work: Promise<number>;
+  try {
+    work = runVfio(args);
+  } finally {
+    process.stdout.write = write;
+  }
+  try {
+    return { code: await work, stdout, stderr: '' };
+  } catch (error) {
+    return { code: 1, stdout, stderr: (error as Error).message };
+  }
+}
+
 const listed = (address: string): VfioListing => listVfio('/').find((each) => each.address === address)!;
 
 describe('warpdrive vfio', () => {
@@ -41,7 +62,7 @@ describe('warpdrive vfio', () => {
     assert.ok(listVfio('/', true).some(({ className }) => className === 'bridge'));
   });
 
-  test('gives a device to VFIO, and back to the driver that had it', () => {
+  test('gives a device to VFIO, and back to the driver that had it', async () => {
     const address = GUEST_DEVICE.secondCrypto;
     assert.equal(driverOf(address), 'virtio-pci');
     const bound = warpdrive(['vfio', 'bind', address.slice('0000:'.length)]);
@@ -52,36 +73,36 @@ describe('warpdrive vfio', () => {
     });
     assert.equal(driverOf(address), 'vfio-pci');
     assert.equal(listed(address).note, 'usable');
-    assert.equal(warpdrive(['vfio', 'bind', address]).code, 0);
-    const freed = warpdrive(['vfio', 'unbind', address]);
+    assert.equal((await vfio('bind', address)).code, 0);
+    const freed = await vfio('unbind', address);
     assert.equal(freed.stdout, `${address} is bound to virtio-pci\n`);
     assert.equal(driverOf(address), 'virtio-pci');
-    const again = warpdrive(['vfio', 'unbind', address]);
+    const again = await vfio('unbind', address);
     assert.equal(again.code, 1);
     assert.match(again.stderr, /is not bound to VFIO: virtio-pci has it/);
   });
 
-  test('tells who holds a group up, and takes the whole group', () => {
-    const alone = warpdrive(['vfio', 'bind', GUEST_DEVICE.sharedEdu]);
+  test('tells who holds a group up, and takes the whole group', async () => {
+    const alone = await vfio('bind', GUEST_DEVICE.sharedEdu);
     assert.equal(alone.code, 2);
     assert.match(alone.stdout, /but group held up by 0000:00:15\.1 \(virtio-pci\).*--group/);
     const sick = diagnoseVfioDevice(GUEST_DEVICE.sharedEdu, '/');
     assert.equal(sick.state, 'fails');
     assert.match(sick.findings[0]!.problem, /0000:00:15\.1 \(virtio-pci\)/);
     assert.match(sick.findings[0]!.fix, /warpdrive vfio bind 0000:00:15\.1/);
-    const whole = warpdrive(['vfio', 'bind', '--group', GUEST_DEVICE.sharedEdu]);
+    const whole = await vfio('bind', '--group', GUEST_DEVICE.sharedEdu);
     assert.equal(whole.code, 0, whole.stdout + whole.stderr);
     assert.equal(driverOf(GUEST_DEVICE.sharedRng), 'vfio-pci');
-    assert.equal(warpdrive(['doctor', `vfio:${GUEST_DEVICE.sharedEdu}`]).code, 0);
-    assert.equal(warpdrive(['vfio', 'unbind', '--group', GUEST_DEVICE.sharedEdu]).code, 0);
+    assert.equal(diagnoseVfioDevice(GUEST_DEVICE.sharedEdu, '/').state, 'works');
+    assert.equal((await vfio('unbind', '--group', GUEST_DEVICE.sharedEdu)).code, 0);
     assert.equal(driverOf(GUEST_DEVICE.sharedRng), 'virtio-pci');
     assert.equal(driverOf(GUEST_DEVICE.sharedEdu), undefined);
   });
 
-  test('takes no bridge, no device that is not there, and nothing without root', () => {
-    const bridge = warpdrive(['vfio', 'bind', '0000:00:1c.0']);
+  test('takes no bridge, no device that is not there, and nothing without root', async () => {
+    const bridge = await vfio('bind', '0000:00:1c.0');
     assert.match(bridge.stderr, /0000:00:1c\.0 is a bridge/);
-    const absent = warpdrive(['vfio', 'bind', '0000:00:1e.7']);
+    const absent = await vfio('bind', '0000:00:1e.7');
     assert.match(absent.stderr, /there is no such PCI function; "warpdrive vfio list"/);
     const nobody = warpdrive(['vfio', 'bind', GUEST_DEVICE.edu], NOBODY);
     assert.match(nobody.stderr, /permission denied; this takes root/);
@@ -89,13 +110,14 @@ describe('warpdrive vfio', () => {
     assert.equal(driverOf(GUEST_DEVICE.edu), undefined);
   });
 
-  test('does not wait for a program that has the device open', () => {
+  test('does not wait for a program that has the device open', async () => {
     const address = GUEST_DEVICE.edu;
     bind(address, 'vfio-pci');
     const group = openSync(`/dev/vfio/${groupOf(address)}`, 'r+');
-    const refused = warpdrive(['vfio', 'unbind', address]);
+    const refused = await vfio('unbind', address);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, new RegExp(`in use by process ${process.pid}, .*--force`));
+    // The doctor does not count the process that asks.
     const doctor = warpdrive(['doctor', `vfio:${address}`]);
     assert.equal(doctor.code, 1);
     assert.match(doctor.stdout, new RegExp(`in use by process ${process.pid}\n`));
@@ -113,10 +135,9 @@ describe('warpdrive doctor', () => {
       JSON.stringify(without),
     );
     bind(GUEST_DEVICE.edu, 'vfio-pci');
-    const { code, stdout } = warpdrive(['doctor']);
-    assert.equal(code, 0, stdout);
-    assert.match(stdout, /embedded +works: compresses with/);
-    assert.match(stdout, /vfio +works: vfio:0000:00:10\.0\n/);
+    const { state, summary } = diagnoseVfio('/');
+    assert.deepEqual({ state, summary }, { state: 'works', summary: `vfio:${GUEST_DEVICE.edu}` });
+    assert.equal(warpdrive(['doctor', `vfio:${GUEST_DEVICE.edu}`]).code, 0);
     unbind(GUEST_DEVICE.edu);
   });
 
@@ -124,31 +145,23 @@ describe('warpdrive doctor', () => {
     const address = GUEST_DEVICE.edu;
     bind(address, 'vfio-pci');
     const command = `ulimit -l 64; exec ${process.execPath} ${MAIN} doctor vfio:${address}`;
-    const asNobody = (): Run => {
-      const { status, stdout, stderr } = spawnSync('sh', ['-c', command], {
-        encoding: 'utf8',
-        uid: NOBODY,
-        gid: NOBODY,
-      });
-      return { code: status, stdout, stderr };
-    };
-    const { code, stdout } = asNobody();
-    assert.equal(code, 1);
+    const { status, stdout } = spawnSync('sh', ['-c', command], {
+      encoding: 'utf8',
+      uid: NOBODY,
+      gid: NOBODY,
+    });
+    assert.equal(status, 1);
     assert.match(stdout, /this user may not open \/dev\/vfio\/\d+/);
     assert.match(stdout, /SUBSYSTEM=="vfio", GROUP="vfio", MODE="0660"/);
     assert.match(stdout, /may lock 64 KiB of memory, and a device needs 65536 KiB/);
     assert.match(stdout, /LimitMEMLOCK=65536K/);
-    chmodSync(`/dev/vfio/${groupOf(address)}`, 0o666);
-    assert.doesNotMatch(asNobody().stdout, /may not open/);
     unbind(address);
   });
 
   test('fails for a device that is bound elsewhere, and says where', () => {
-    const { code, stdout } = warpdrive(['doctor', `vfio:${GUEST_DEVICE.crypto}`]);
-    assert.equal(code, 1);
-    assert.match(
-      stdout,
-      /is bound to virtio-pci, and not to VFIO\n +fix: as root, warpdrive vfio bind 0000:00:12\.0/,
-    );
+    const { state, findings } = diagnoseVfioDevice(GUEST_DEVICE.crypto, '/');
+    assert.equal(state, 'fails');
+    assert.equal(findings[0]!.problem, `${GUEST_DEVICE.crypto} is bound to virtio-pci, and not to VFIO`);
+    assert.equal(findings[0]!.fix, `as root, warpdrive vfio bind ${GUEST_DEVICE.crypto}`);
   });
 });

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { linkName, listFolder, readAttribute } from './sysfs.js';
-import { groupMembers, holdsUpGroup } from './sysfs-device.js';
+import { type GroupMember, groupMembers, holdsUpGroup } from './sysfs-device.js';
 
 /** A function on the PCI bus, as /sys tells of it. */
 export interface PciFunction {
@@ -22,7 +22,7 @@ export interface Obstacle {
   kind: 'bridge' | 'no-iommu' | 'driver' | 'group';
   text: string;
   /** The functions that hold the group up. */
-  blockers?: string[];
+  blockers?: GroupMember[];
 }
 
 const BRIDGE_CLASS = 0x06;
@@ -78,6 +78,10 @@ export function obstacle(device: PciFunction, sys: string): Obstacle | undefined
   if (!isVfioDriver(driver)) return { kind: 'driver', text: driver ? `bound to ${driver}` : 'not bound' };
   const blockers = (group === undefined ? [] : groupMembers(group, sys)).filter(holdsUpGroup);
   if (blockers.length === 0) return undefined;
-  const list = blockers.map((each) => `${each.name} (${each.driver})`).join(', ');
-  return { kind: 'group', text: `group held up by ${list}`, blockers: blockers.map(({ name }) => name) };
+  return { kind: 'group', text: `group held up by ${memberList(blockers)}`, blockers };
+}
+
+/** Members of a group with their drivers: `0000:00:03.1 (ahci)`. */
+export function memberList(members: GroupMember[]): string {
+  return members.map(({ name, driver }) => `${name} (${driver})`).join(', ');
 }
