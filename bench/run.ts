@@ -4,6 +4,7 @@ import { broker } from './broker.js';
 import { cli } from './cli.js';
 import { crossover } from './crossover.js';
 import { idle } from './idle.js';
+import { kernelVsUser } from './kernel-vs-user.js';
 import { latency } from './latency.js';
 import { FULL_BUDGET, QUICK_BUDGET, type RowPlan, runRow, type Suite } from './measure.js';
 import { memory } from './memory.js';
@@ -23,6 +24,7 @@ const SUITES: Suite[] = [
   alloc,
   broker,
   crossover,
+  kernelVsUser,
 ];
 
 const USAGE = `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]

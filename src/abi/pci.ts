@@ -23,6 +23,9 @@ export const PCI_COMMAND = { memory: 2, busMaster: 4, intxDisable: 0x400 } as co
 
 /** A capability begins with its id and the offset of the next; the two low bits of an offset are reserved. */
 export const PCI_CAPABILITY = { id: 0, next: 1, offsetMask: 0xfc } as const;
+/** Capabilities that drivers look for: MSI-X, whose table has so many entries and one more; and the vendor's own. */
+export const PCI_MSIX = { id: 17, control: 2, sizeMask: 0x7ff } as const;
+export const PCI_VENDOR_SPECIFIC = 9;
 /** An extended one with a word: id in 16 bits, version in 4, the next offset in 12. */
 export const PCI_EXTENDED = { idMask: 0xffff, versionShift: 16, versionMask: 0xf, nextShift: 20 } as const;
 
@@ -93,4 +96,5 @@ export const PCI_REGION_NAME = [
   'config',
   'VGA',
 ] as const;
+export const PCI_BARS = 6;
 export const PCI_IRQ_NAME = ['INTx', 'MSI', 'MSI-X', 'error', 'request'] as const;

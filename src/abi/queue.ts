@@ -122,6 +122,9 @@ export const SQE_FLAG = {
 } as const;
 export const SQE_FLAGS_DEFINED = 63;
 
+/** In place of an engine's number: the hardware itself. */
+export const HARDWARE_ENGINE = 255;
+
 /** Flags of a completion. */
 export const CQE_FLAG = {
   /** The compressed stream has ended; `consumed` says where. */

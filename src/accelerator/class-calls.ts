@@ -1,4 +1,4 @@
-import { type AlgorithmName, factsOf } from '../abi/algorithms.js';
+import { type AlgorithmName, algorithmName, factsOf } from '../abi/algorithms.js';
 import { LIMITS, OPCODE, type OperationName, SQE_FLAG, STATUS } from '../abi/queue.js';
 import { Operation } from '../algorithms/operation.js';
 import type { RequestOptions } from '../algorithms/options.js';
@@ -58,6 +58,9 @@ const MANY_NS = 1e6;
 
 /** Associated data up to this many bytes goes the shortest way. */
 const MAX_DIRECT_AAD = 16_384;
+
+/** Of the ciphers that a device may take whole blocks of. */
+const BLOCK_BYTES = 16;
 
 /** Requests of a batch between two looks at the clock. */
 const LOOK_EVERY = 16;
@@ -269,7 +272,8 @@ export class ClassCalls {
     isSync: boolean,
   ): RanBecause | undefined {
     const { placement, dispatcher } = this.#parts;
-    const onDevice = this.isOffered(operation.operation, operation.algorithm);
+    const { operation: number, algorithm, inputLength } = operation;
+    const onDevice = this.isOffered(number, algorithm) && !this.#isBroken(algorithm, inputLength);
     if (!onDevice || !fitsDevice(operation)) {
       if (offer) return onDevice ? 'too large for a request' : 'not on the device';
       if (onDevice) throw new UnsupportedError(`one request takes at most ${LIMITS.maxTransfer} bytes`);
@@ -278,6 +282,12 @@ export class ClassCalls {
     if (!offer) return undefined;
     const nanoseconds = this.engines.nanoseconds(operation, offer);
     return placement.choose(recipe, operation, nanoseconds, isSync, dispatcher);
+  }
+
+  /** Whether the device takes whole blocks alone, and this is none. */
+  #isBroken(algorithm: number, length: number): boolean {
+    if (length % BLOCK_BYTES === 0) return false;
+    return this.#parts.device().description.wholeBlocks?.includes(algorithmName(algorithm)!) ?? false;
   }
 
   /** Whether the device has an operation for an algorithm, by their numbers. */

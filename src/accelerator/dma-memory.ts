@@ -1,6 +1,5 @@
 import type { DriverDevice, KeptMemory } from '../driver/driver.js';
 import { ArgumentError } from '../errors.js';
-import { addressOf } from '../sys/memory.js';
 
 /** Memory that the device reaches, as the application holds it. */
 export interface DmaBuffer {
@@ -25,7 +24,8 @@ const collected = new FinalizationRegistry<{ memory: KeptMemory; kept: Set<KeptM
 export class DmaMemory {
   #device: DriverDevice;
   readonly #kept = new Set<KeptMemory>();
-  readonly #buffers = new WeakSet<ArrayBufferLike>();
+  /** Where the device has each. */
+  readonly #buffers = new WeakMap<ArrayBufferLike, number>();
   #ranges: { ref: WeakRef<ArrayBufferLike>; start: number; end: number }[] = [];
 
   constructor(device: DriverDevice) {
@@ -43,9 +43,9 @@ export class DmaMemory {
     const kept = memory.surrender();
     this.#kept.add(kept);
     collected.register(arrayBuffer, { memory: kept, kept: this.#kept });
-    this.#buffers.add(arrayBuffer);
     this.#ranges = this.#ranges.filter((range) => range.ref.deref() !== undefined);
     const start = memory.iova;
+    this.#buffers.set(arrayBuffer, start);
     this.#ranges.push({ ref: new WeakRef(arrayBuffer), start, end: start + bytes });
     return { buffer: Buffer.from(arrayBuffer as ArrayBuffer, 0, length), address: start };
   }
@@ -58,7 +58,8 @@ export class DmaMemory {
 
   /** The device's address of a view into handed-out memory, or 0 for any other. */
   addressOf(view: Uint8Array): number {
-    return this.#buffers.has(view.buffer) ? addressOf(view) : 0;
+    const start = this.#buffers.get(view.buffer);
+    return start === undefined ? 0 : start + view.byteOffset;
   }
 
   /** Whether a range lies within handed-out memory. */

@@ -98,6 +98,8 @@ export interface DeviceDescription {
   /** By compression algorithm. A device that does not say has the deflate family alone. */
   formats?: Partial<Record<CompressionAlgorithm, FormatDescription>>;
   engines: EngineDescription[];
+  /** Ciphers that it takes whole blocks of, where others take any number of bytes. */
+  wholeBlocks?: string[];
   /** Guarantees that this device does not give, by name. */
   unsafe?: string[];
 }

@@ -2,10 +2,11 @@ import { PCI, REGION } from '../abi/registers.js';
 import { DeviceLostError, ProtocolError, UnsupportedError } from '../errors.js';
 import type { Transport } from '../transport/transport.js';
 import type { Driver, DriverDevice } from './driver.js';
+import { virtioCrypto } from './virtio-crypto/virtio-crypto.js';
 import { wva } from './wva/wva.js';
 
 /** Every driver of an accelerator, in the order in which they are asked. */
-const DRIVERS: readonly Driver[] = [wva];
+const DRIVERS: readonly Driver[] = [wva, virtioCrypto];
 
 /** What is read to find a driver: the part of the configuration space that every PCI function has. */
 const IDENTITY_BYTES = 64;

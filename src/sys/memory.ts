@@ -30,6 +30,15 @@ export function copyMemory(destination: number, source: number, length: number):
   memmove(destination, source, length);
 }
 
+const memset = bind<(d: number, value: number, n: number) => number>(
+  'uint64_t memset(uint64_t dest, int value, uint64_t n)',
+);
+
+/** Fills mapped memory with a byte, by address. */
+export function fillMemory(address: number, value: number, length: number): void {
+  memset(address, value, length);
+}
+
 export const PAGE_BYTES = 4096;
 /** What one ArrayBuffer can hold in every supported version of Node. */
 export const MAX_MAPPING_BYTES = 2 ** 32;

@@ -7,16 +7,21 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Layout } from '../../src/abi/layout.js';
 import {
+  PCI_BARS,
   PCI_CAPABILITY,
   PCI_COMMAND,
   PCI_CONFIG,
   PCI_EXTENDED,
   PCI_IRQ,
+  PCI_MSIX,
   PCI_STATUS_CAPABILITIES,
+  PCI_VENDOR_SPECIFIC,
 } from '../../src/abi/pci.js';
 import { IRQ, IRQ_COUNT, PCI, REGION, REGION_COUNT } from '../../src/abi/registers.js';
 import * as kernel from '../../src/abi/vfio.js';
 import * as vfio from '../../src/abi/vfio-user.js';
+import * as virtio from '../../src/abi/virtio.js';
+import * as crypto from '../../src/abi/virtio-crypto.js';
 import { ISAL_INFLATE, ISAL_ZSTREAM } from '../../src/device/engines/isal.js';
 import { WINDOW_BITS, Z, Z_STREAM } from '../../src/device/engines/zlib-binding.js';
 import { SEAL } from '../../src/sys/memfd.js';
@@ -346,7 +351,7 @@ const SUITES: Suite[] = [
   },
   {
     name: 'PCI configuration space',
-    includes: ['linux/pci_regs.h'],
+    includes: ['linux/pci_regs.h', 'linux/vfio.h'],
     checks: () => [
       ['PCI_VENDOR_ID', PCI.offset.vendorId],
       ['PCI_DEVICE_ID', PCI.offset.deviceId],
@@ -368,10 +373,165 @@ const SUITES: Suite[] = [
       ['PCI_STATUS_CAP_LIST', PCI_STATUS_CAPABILITIES],
       ['PCI_CAP_LIST_ID', PCI_CAPABILITY.id],
       ['PCI_CAP_LIST_NEXT', PCI_CAPABILITY.next],
+      ['PCI_CAP_ID_MSIX', PCI_MSIX.id],
+      ['PCI_MSIX_FLAGS', PCI_MSIX.control],
+      ['PCI_MSIX_FLAGS_QSIZE', PCI_MSIX.sizeMask],
+      ['PCI_CAP_ID_VNDR', PCI_VENDOR_SPECIFIC],
+      ['VFIO_PCI_ROM_REGION_INDEX', PCI_BARS],
       ['PCI_EXT_CAP_ID(0x1234abcd)', 0x1234abcd & PCI_EXTENDED.idMask],
       ['PCI_EXT_CAP_VER(0x1234abcd)', (0x1234abcd >>> PCI_EXTENDED.versionShift) & PCI_EXTENDED.versionMask],
       ['PCI_EXT_CAP_NEXT(0x1234abcd)', (0x1234abcd >>> PCI_EXTENDED.nextShift) & ~3],
     ],
+  },
+  {
+    name: 'virtio over PCI',
+    includes: ['linux/virtio_pci.h', 'linux/virtio_ring.h', 'linux/virtio_config.h'],
+    checks: () => [
+      ...structure('struct virtio_pci_cap', virtio.VIRTIO_CAPABILITY, {
+        id: 'cap_vndr',
+        next: 'cap_next',
+        length: 'cap_len',
+        type: 'cfg_type',
+        bar: 'bar',
+        instance: 'id',
+        padding: 'padding',
+        offset: 'offset',
+        bytes: 'length',
+      }),
+      ['offsetof(struct virtio_pci_notify_cap, notify_off_multiplier)', virtio.VIRTIO_NOTIFY_MULTIPLIER],
+      ['VIRTIO_PCI_CAP_COMMON_CFG', virtio.VIRTIO_STRUCTURE.common],
+      ['VIRTIO_PCI_CAP_NOTIFY_CFG', virtio.VIRTIO_STRUCTURE.notify],
+      ['VIRTIO_PCI_CAP_ISR_CFG', virtio.VIRTIO_STRUCTURE.isr],
+      ['VIRTIO_PCI_CAP_DEVICE_CFG', virtio.VIRTIO_STRUCTURE.device],
+      ...structure('struct virtio_pci_common_cfg', virtio.VIRTIO_COMMON, {
+        deviceFeatureSelect: 'device_feature_select',
+        deviceFeature: 'device_feature',
+        driverFeatureSelect: 'guest_feature_select',
+        driverFeature: 'guest_feature',
+        configVector: 'msix_config',
+        queues: 'num_queues',
+        deviceStatus: 'device_status',
+        configGeneration: 'config_generation',
+        queueSelect: 'queue_select',
+        queueSize: 'queue_size',
+        queueVector: 'queue_msix_vector',
+        queueEnable: 'queue_enable',
+        queueNotifyOffset: 'queue_notify_off',
+        descriptorsLow: 'queue_desc_lo',
+        descriptorsHigh: 'queue_desc_hi',
+        availableLow: 'queue_avail_lo',
+        availableHigh: 'queue_avail_hi',
+        usedLow: 'queue_used_lo',
+        usedHigh: 'queue_used_hi',
+      }),
+      ['VIRTIO_MSI_NO_VECTOR', virtio.VIRTIO_NO_VECTOR],
+      ['VIRTIO_CONFIG_S_ACKNOWLEDGE', virtio.VIRTIO_STATUS.acknowledge],
+      ['VIRTIO_CONFIG_S_DRIVER', virtio.VIRTIO_STATUS.driver],
+      ['VIRTIO_CONFIG_S_DRIVER_OK', virtio.VIRTIO_STATUS.driverOk],
+      ['VIRTIO_CONFIG_S_FEATURES_OK', virtio.VIRTIO_STATUS.featuresOk],
+      ['VIRTIO_CONFIG_S_NEEDS_RESET', virtio.VIRTIO_STATUS.needsReset],
+      ['VIRTIO_CONFIG_S_FAILED', virtio.VIRTIO_STATUS.failed],
+      ['VIRTIO_RING_F_INDIRECT_DESC', virtio.VIRTIO_FEATURE.indirectDescriptors],
+      ['VIRTIO_RING_F_EVENT_IDX', virtio.VIRTIO_FEATURE.eventIndex],
+      ['VIRTIO_F_VERSION_1', virtio.VIRTIO_FEATURE.version1],
+      ['VIRTIO_F_ACCESS_PLATFORM', virtio.VIRTIO_FEATURE.accessPlatform],
+      ...structure('struct vring_desc', virtio.VIRTQ_DESCRIPTOR, {
+        address: 'addr',
+        length: 'len',
+        flags: 'flags',
+        next: 'next',
+      }),
+      ['VRING_DESC_F_NEXT', virtio.VIRTQ_DESCRIPTOR_FLAG.next],
+      ['VRING_DESC_F_WRITE', virtio.VIRTQ_DESCRIPTOR_FLAG.write],
+      ['VRING_DESC_F_INDIRECT', virtio.VIRTQ_DESCRIPTOR_FLAG.indirect],
+      ['offsetof(struct vring_avail, flags)', virtio.VIRTQ_RING.offset.flags],
+      ['offsetof(struct vring_avail, idx)', virtio.VIRTQ_RING.offset.index],
+      ['offsetof(struct vring_avail, ring)', virtio.VIRTQ_RING.bytes],
+      ['offsetof(struct vring_used, flags)', virtio.VIRTQ_RING.offset.flags],
+      ['offsetof(struct vring_used, idx)', virtio.VIRTQ_RING.offset.index],
+      ['offsetof(struct vring_used, ring)', virtio.VIRTQ_RING.bytes],
+      ...structure('struct vring_used_elem', virtio.VIRTQ_USED_ELEMENT, { id: 'id', length: 'len' }),
+      ['VRING_AVAIL_F_NO_INTERRUPT', virtio.VIRTQ_QUIET],
+      ['VRING_USED_F_NO_NOTIFY', virtio.VIRTQ_QUIET],
+    ],
+  },
+  {
+    name: 'virtio-crypto',
+    includes: ['linux/virtio_crypto.h', 'linux/virtio_ids.h'],
+    checks: () => {
+      const field = (type: string, fields: Record<string, number>): Check[] =>
+        Object.entries(fields).map(([c, offset]) => [`offsetof(struct ${type}, ${c})`, offset]);
+      const create = crypto.CRYPTO_CREATE_SESSION;
+      const destroy = crypto.CRYPTO_DESTROY_SESSION;
+      const answer = crypto.CRYPTO_SESSION_ANSWER;
+      const request = crypto.CRYPTO_CIPHER_REQUEST;
+      const session = 'u.sym_create_session.u.cipher.para';
+      const cipher = 'u.sym_req.u.cipher.para';
+      return [
+        ['VIRTIO_ID_CRYPTO', crypto.VIRTIO_CRYPTO_ID],
+        ...structure('struct virtio_crypto_config', crypto.CRYPTO_CONFIG, {
+          status: 'status',
+          maxDataQueues: 'max_dataqueues',
+          services: 'crypto_services',
+          cipherLow: 'cipher_algo_l',
+          cipherHigh: 'cipher_algo_h',
+          hash: 'hash_algo',
+          macLow: 'mac_algo_l',
+          macHigh: 'mac_algo_h',
+          aead: 'aead_algo',
+          maxCipherKey: 'max_cipher_key_len',
+          maxMacKey: 'max_auth_key_len',
+          akcipher: 'akcipher_algo',
+          maxSize: 'max_size',
+        }),
+        ['VIRTIO_CRYPTO_S_HW_READY', crypto.CRYPTO_READY],
+        ['VIRTIO_CRYPTO_CIPHER_ENCRYPT', crypto.CRYPTO_OPCODE.encrypt],
+        ['VIRTIO_CRYPTO_CIPHER_DECRYPT', crypto.CRYPTO_OPCODE.decrypt],
+        ['VIRTIO_CRYPTO_CIPHER_CREATE_SESSION', crypto.CRYPTO_OPCODE.createSession],
+        ['VIRTIO_CRYPTO_CIPHER_DESTROY_SESSION', crypto.CRYPTO_OPCODE.destroySession],
+        ['VIRTIO_CRYPTO_CIPHER_AES_ECB', crypto.CRYPTO_CIPHER.aesEcb],
+        ['VIRTIO_CRYPTO_CIPHER_AES_CBC', crypto.CRYPTO_CIPHER.aesCbc],
+        ['VIRTIO_CRYPTO_CIPHER_AES_CTR', crypto.CRYPTO_CIPHER.aesCtr],
+        ['VIRTIO_CRYPTO_CIPHER_AES_XTS', crypto.CRYPTO_CIPHER.aesXts],
+        ['VIRTIO_CRYPTO_OP_ENCRYPT', crypto.CRYPTO_DIRECTION.encrypt],
+        ['VIRTIO_CRYPTO_OP_DECRYPT', crypto.CRYPTO_DIRECTION.decrypt],
+        ['VIRTIO_CRYPTO_SYM_OP_CIPHER', crypto.CRYPTO_SYMMETRIC.cipher],
+        ['VIRTIO_CRYPTO_OK', crypto.CRYPTO_STATUS.ok],
+        ['VIRTIO_CRYPTO_ERR', crypto.CRYPTO_STATUS.error],
+        ['VIRTIO_CRYPTO_BADMSG', crypto.CRYPTO_STATUS.badMessage],
+        ['VIRTIO_CRYPTO_NOTSUPP', crypto.CRYPTO_STATUS.unsupported],
+        ['VIRTIO_CRYPTO_INVSESS', crypto.CRYPTO_STATUS.badSession],
+        ['VIRTIO_CRYPTO_NOSPC', crypto.CRYPTO_STATUS.noSpace],
+        ['sizeof(struct virtio_crypto_op_ctrl_req)', create.bytes],
+        ...field('virtio_crypto_op_ctrl_req', {
+          'header.opcode': create.offset.opcode,
+          'header.algo': create.offset.algorithm,
+          'header.flag': create.offset.flag,
+          'header.queue_id': create.offset.queue,
+          [`${session}.algo`]: create.offset.cipher,
+          [`${session}.keylen`]: create.offset.keyLength,
+          [`${session}.op`]: create.offset.direction,
+          'u.sym_create_session.op_type': create.offset.kind,
+          'u.destroy_session.session_id': destroy.offset.sessionLow,
+        }),
+        ['sizeof(struct virtio_crypto_session_input)', answer.bytes],
+        ...field('virtio_crypto_session_input', {
+          session_id: answer.offset.sessionLow,
+          status: answer.offset.status,
+        }),
+        ['sizeof(struct virtio_crypto_op_data_req)', request.bytes],
+        ...field('virtio_crypto_op_data_req', {
+          'header.opcode': request.offset.opcode,
+          'header.algo': request.offset.algorithm,
+          'header.session_id': request.offset.sessionLow,
+          'header.flag': request.offset.flag,
+          [`${cipher}.iv_len`]: request.offset.ivLength,
+          [`${cipher}.src_data_len`]: request.offset.sourceLength,
+          [`${cipher}.dst_data_len`]: request.offset.destinationLength,
+          'u.sym_req.op_type': request.offset.kind,
+        }),
+      ];
+    },
   },
   {
     name: 'sockets (src/sys/socket.ts)',

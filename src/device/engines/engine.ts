@@ -1,5 +1,5 @@
 import type { AlgorithmName } from '../../abi/algorithms.js';
-import type { OperationName, STATUS } from '../../abi/queue.js';
+import { HARDWARE_ENGINE, type OperationName, type STATUS } from '../../abi/queue.js';
 
 /** Engines by name, with the number each has in a completion. */
 export const ENGINE_ID = {
@@ -22,11 +22,12 @@ export type EngineName = keyof typeof ENGINE_ID;
 
 export const ENGINE_NAMES = Object.keys(ENGINE_ID) as EngineName[];
 
-const BY_ID: (EngineName | undefined)[] = [];
+const BY_ID: (EngineName | 'hardware' | undefined)[] = [];
 for (const name of ENGINE_NAMES) BY_ID[ENGINE_ID[name]] = name;
+BY_ID[HARDWARE_ENGINE] = 'hardware';
 
 /** The name of an engine number, for results and listings. */
-export function engineName(id: number): EngineName | undefined {
+export function engineName(id: number): EngineName | 'hardware' | undefined {
   return BY_ID[id];
 }
 

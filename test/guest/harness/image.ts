@@ -10,6 +10,9 @@ export const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 /** Where the project lies in the guest. */
 export const GUEST_ROOT = '/warpdrive/';
 
+/** Counts system calls for benchmarks, where this machine has it. */
+const STRACE = '/usr/bin/strace';
+
 /** What of `node_modules` runs there: the dependencies, and what suites use. */
 const PACKAGES = ['koffi', '@koromix', '@logtape', 'fast-check', 'pure-rand'];
 /** What does not: types, maps, documents. */
@@ -32,7 +35,8 @@ export function buildImage(
   archive.file('etc/group', 'root:x:0:\nnogroup:x:65534:\n');
   addBusybox(archive, kernel.busybox);
   addModules(archive, kernel);
-  addNode(archive, node);
+  addProgram(archive, 'bin/node', realpathSync(node));
+  if (existsSync(STRACE)) addProgram(archive, 'bin/strace', STRACE);
   const project = GUEST_ROOT.slice(1, -1);
   archive.copy(`${project}/package.json`, join(ROOT, 'package.json'));
   archive.copy(`${project}/docs/drivers.md`, join(ROOT, 'docs/drivers.md'));
@@ -64,11 +68,13 @@ function addModules(archive: CpioWriter, { modules: source, release }: Kernel): 
   archive.copy(`${target}/modules.builtin`, join(source, 'modules.builtin'));
 }
 
-function addNode(archive: CpioWriter, node: string): void {
-  archive.copy('bin/node', realpathSync(node), 0o755);
-  const { stdout } = spawnSync('ldd', [node], { encoding: 'utf8' });
-  for (const [, library] of stdout.matchAll(/(\/\S+) \(0x/g))
+/** A program of this machine, with the libraries that it loads. */
+function addProgram(archive: CpioWriter, target: string, program: string): void {
+  archive.copy(target, program, 0o755);
+  const { stdout } = spawnSync('ldd', [program], { encoding: 'utf8' });
+  for (const [, library] of stdout.matchAll(/(\/\S+) \(0x/g)) {
     archive.copy(library!.slice(1), library!, 0o755);
+  }
 }
 
 function addFolder(archive: CpioWriter, target: string, source: string): void {

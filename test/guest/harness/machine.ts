@@ -69,6 +69,7 @@ export async function runGuest({ kernel }: Prerequisites, options: GuestOptions 
       WARPDRIVE_GUEST_SHELL: options.shell ? '1' : '',
       WARPDRIVE_TEST_REQUIRE: process.env['WARPDRIVE_TEST_REQUIRE'] ?? '',
       WARPDRIVE_TEST_SEED: process.env['WARPDRIVE_TEST_SEED'] ?? '',
+      WARPDRIVE_BENCH: process.env['WARPDRIVE_BENCH'] ?? '',
       NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'] ? GUEST_COVERAGE : '',
     });
     const failure = await bootUntilStarted(kernel, folder, options.shell ?? false);

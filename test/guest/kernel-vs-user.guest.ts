@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { DEVICE_VARIABLE } from '../../bench/kernel-vs-user.js';
+import type { SuiteReport } from '../../bench/report.js';
+import { runBench } from '../../bench/run.js';
+import { GUEST_DEVICE } from './harness/devices.js';
+import { loadModule } from './support-kernel.js';
+
+/*
+ * The comparison that docs/benchmarks.md shows, in its quick form: that both sides work, and that ours makes no system
+ * calls. `npm run bench:guest` has it measure for longer, and its report on the host.
+ */
+
+describe('bench kernel-vs-user', () => {
+  test('one device under both drivers; ours makes no system call for a request', async () => {
+    for (const module of ['virtio_crypto', 'af_alg', 'algif_skcipher', 'vfio-pci']) loadModule(module);
+    process.env[DEVICE_VARIABLE] = GUEST_DEVICE.kernelCrypto;
+    const long = process.env['WARPDRIVE_BENCH'] === 'full';
+    const args = long ? [] : ['--quick', '--rows', '16-1,4096-32'];
+    let printed = '';
+    const code = await runBench(['kernel-vs-user', '--json', ...args], (text) => {
+      printed += text;
+    });
+    assert.equal(code, 0);
+    console.log(printed.trim());
+    for (const { name, value, notes } of (JSON.parse(printed) as SuiteReport).rows) {
+      assert.ok(value! > 0, name);
+      assert.match(notes[0]!, /^system calls per request: 0\.00 \| [1-9]/, name);
+    }
+  });
+});
