@@ -29,7 +29,7 @@ export function listDevice(
   const { description } = device;
   return {
     name: device.name,
-    driver: 'wva',
+    driver: device.driver,
     queues: { open: openQueues, max: device.maxQueues, depth, maxDepth: device.maxDepth },
     maxThreads: device.maxThreads,
     engines: description.engines,

@@ -114,6 +114,8 @@ export interface MemoryOwner {
 /** A device as its driver presents it. */
 export interface DriverDevice extends MemoryOwner {
   readonly name: string;
+  /** The name of its driver. */
+  readonly driver: string;
   readonly description: DeviceDescription;
   /** Whether the device takes any address of this process. */
   readonly sva: boolean;

@@ -50,6 +50,7 @@ const NO_COUNTERS: QueueCounters = {
 
 export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
   readonly name: string;
+  readonly driver = virtioCrypto.name;
   readonly sva = false;
   readonly maxQueues: number;
   readonly maxDepth: number;

@@ -49,6 +49,7 @@ interface Parts {
 
 class WvaDevice implements DriverDevice {
   readonly name: string;
+  readonly driver = wva.name;
   readonly description: DeviceDescription;
   readonly sva: boolean;
   readonly maxQueues: number;
