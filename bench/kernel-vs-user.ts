@@ -1,5 +1,3 @@
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import {
   type Budget,
   capture,
@@ -21,16 +19,14 @@ export interface Measured {
 
 const SIZES = [16, 256, 4096, 65_536];
 const WIDTHS = [1, 32];
-/** Names the device, by its PCI address. It is taken from its driver, and given back to the kernel's afterwards. */
+/** Names our device, by its PCI address. The kernel's driver has another of its kind. */
 export const DEVICE_VARIABLE = 'WARPDRIVE_BENCH_DEVICE';
-const DRIVERS = { kernel: 'virtio-pci', user: 'vfio-pci' } as const;
-const PCI = '/sys/bus/pci';
 /** Requests that are traced. */
 const TRACED = 640;
 
-type Side = keyof typeof DRIVERS;
+type Side = 'kernel' | 'user';
 
-/** One virtio-crypto function under the kernel's driver, reached by AF_ALG, and under ours. */
+/** A virtio-crypto device under the kernel's driver, reached by AF_ALG, and one of its kind under ours. */
 export const kernelVsUser: Suite = {
   name: 'kernel-vs-user',
   rows: WIDTHS.flatMap((width) => SIZES.map((bytes) => row(bytes, width))),
@@ -57,12 +53,11 @@ async function measure(bytes: number, width: number, budget: Budget): Promise<Ou
   const sides: Record<Side, Measured[]> = { kernel: [], user: [] };
   const calls = { kernel: 0, user: 0 };
   for (const side of ['kernel', 'user'] as const) {
-    give(device, DRIVERS[side]);
     const args = (more: string[]): string[] => [side, `${bytes}`, `${width}`, ...more, `vfio:${device}`];
     const script = scriptPath('./kernel-vs-user-child.js');
     sides[side] = JSON.parse(await capture(process.execPath, [script, ...args(['--ms', `${ms}`])]));
     const traced = await trace(script, args(['--requests', `${TRACED}`]));
-    calls[side] = total(traced.all) / TRACED;
+    calls[side] = total(traced.pair) / TRACED;
   }
   const of = (side: Side, field: keyof Measured): number[] => sides[side].map((each) => each[field]);
   const figure = (side: Side, field: keyof Measured): string => median(of(side, field))!.toFixed(1);
@@ -74,15 +69,4 @@ async function measure(bytes: number, width: number, budget: Budget): Promise<Ou
       `of the machine, us: ${figure('user', 'machineMicroseconds')} | ${figure('kernel', 'machineMicroseconds')}`,
     ],
   };
-}
-
-/** Gives the device to a driver; to the kernel's without translation of addresses, which is to its advantage. */
-function give(address: string, driver: string): void {
-  const device = join(PCI, 'devices', address);
-  const link = join(device, 'driver');
-  if (existsSync(link)) writeFileSync(join(link, 'unbind'), address);
-  // QEMU 7.2 breaks queues that the kernel lays out, after thousands of requests, where an IOMMU translates for them.
-  if (driver === DRIVERS.kernel) writeFileSync(join(device, 'iommu_group/type'), 'identity');
-  writeFileSync(join(device, 'driver_override'), driver);
-  writeFileSync(join(PCI, 'drivers_probe'), address);
 }
