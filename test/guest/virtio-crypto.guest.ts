@@ -328,11 +328,12 @@ describe('driver/virtio-crypto', () => {
     const session = acc.cipherSession({ algorithm: 'aes-128-ecb', key: randomBytes(16) });
     const data = Buffer.alloc(1024);
     await session.encrypt(data);
-    const lost = (async () => {
+    const busy = async (): Promise<never> => {
       for (;;) await session.encrypt(data);
-    })();
+    };
+    const failed = assert.rejects(busy(), { code: 'ERR_WARPDRIVE_DEVICE_LOST' });
     await unplug(HOTPLUG_ID);
-    await assert.rejects(lost, { code: 'ERR_WARPDRIVE_DEVICE_LOST' });
+    await failed;
     await assert.rejects(session.encrypt(data), { code: 'ERR_WARPDRIVE_DEVICE_LOST' });
   });
 });
