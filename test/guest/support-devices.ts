@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { GUEST_DEVICE } from './harness/devices.js';
 
 const DEVICES = '/sys/bus/pci/devices';
 
@@ -39,4 +40,23 @@ export function bind(address: string, driver: string): void {
   writeFileSync('/sys/bus/pci/drivers_probe', address);
   if (driverOf(address) !== driver)
     throw new Error(`${address} has the driver ${driverOf(address)}, not ${driver}`);
+}
+
+/** Leaves every device to the driver that the kernel chooses for it, as after booting. */
+export function restoreDrivers(): void {
+  for (const address of Object.values(GUEST_DEVICE).filter((each) => existsSync(join(DEVICES, each)))) {
+    // A line without a name takes the choice back; nothing at all would not be written.
+    writeFileSync(join(DEVICES, address, 'driver_override'), '\n');
+    if (driverOf(address) === 'vfio-pci') unbind(address);
+    if (driverOf(address) === undefined) probe(address);
+  }
+}
+
+/** Has the kernel look for a driver. There may be none. */
+function probe(address: string): void {
+  try {
+    writeFileSync('/sys/bus/pci/drivers_probe', address);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+  }
 }

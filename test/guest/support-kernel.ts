@@ -17,6 +17,11 @@ export function loadModule(name: string): void {
   run('modprobe', [name]);
 }
 
+/** Takes a module of the kernel away again. */
+export function unloadModule(name: string): void {
+  run('modprobe', ['-r', name]);
+}
+
 /** Everything the kernel has said. */
 export function kernelLog(): string {
   return run('dmesg', []);
