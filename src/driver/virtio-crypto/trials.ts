@@ -13,8 +13,8 @@ export const TRIAL_BYTES = 512;
 const TRIAL_MS = 1000;
 
 /**
- * The ciphers that a device turns out to have: those that it enciphers and deciphers right. What its configuration
- * says is no guide, since QEMU's lists one of the four that it has.
+ * The ciphers that a device turns out to have: those that it enciphers and deciphers right. The masks in its
+ * configuration are not relied upon.
  * @param memory of TRIAL_BYTES at least
  */
 export function tryCiphers(queue: CryptoQueue, memory: DeviceMemory): Cipher[] {

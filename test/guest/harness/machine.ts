@@ -143,7 +143,7 @@ function qemuArguments(kernel: Kernel, folder: string, shell: boolean): string[]
     ...['-machine', kvm ? 'q35,kernel-irqchip=split' : 'q35', '-m', '2048', '-smp', '2'],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', kernel.image, '-initrd', file('image.cpio')],
-    // An oops ends the guest at once, and slow processors are no lockup.
+    // An oops ends the guest at once, and slow processors are no lockup. What Linux tries on a virtio-crypto device fails.
     '-append',
     'console=ttyS0 loglevel=5 intel_iommu=on panic=-1 oops=panic watchdog_thresh=60 mitigations=off cryptomgr.notests',
     ...['-serial', shell ? 'mon:stdio' : `file:${file('console')}`],
