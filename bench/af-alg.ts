@@ -49,7 +49,7 @@ const EVENT_BYTES = 32;
 /** As many requests of a cipher of the kernel's at once, each of so many bytes, all with one key. */
 export class KernelCipher {
   readonly width: number;
-  readonly #bytes: number;
+  readonly bytes: number;
   readonly #fds: number[] = [];
   readonly #memory: Mapping;
   readonly #data: Mapping;
@@ -60,7 +60,7 @@ export class KernelCipher {
   /** @param driver the kernel's name of the implementation, as in /proc/crypto */
   constructor(driver: string, key: Uint8Array, iv: Uint8Array, bytes: number, width: number) {
     this.width = width;
-    this.#bytes = bytes;
+    this.bytes = bytes;
     const parent = open(driver, key);
     for (let i = 0; i < width; i++) {
       const fd = acceptSocket(parent, 0, 0);
@@ -86,7 +86,7 @@ export class KernelCipher {
   /** Lays out a request once: nothing of it changes from one time to the next. */
   #prepare(index: number, iv: Uint8Array): void {
     const base = this.#memory.address + index * AT.bytes;
-    const input = this.#data.address + index * 2 * this.#bytes;
+    const input = this.#data.address + index * 2 * this.bytes;
     const view = new DataView(this.#memory.bytes.buffer, index * AT.bytes, AT.bytes);
     const put = (at: number, value: number): void => view.setBigUint64(at, BigInt(value), true);
     put(AT.message + 16, base + AT.vector);
@@ -94,7 +94,7 @@ export class KernelCipher {
     put(AT.message + 32, base + AT.operation);
     put(AT.message + 40, CONTROL_BYTES);
     put(AT.vector, input);
-    put(AT.vector + 8, this.#bytes);
+    put(AT.vector + 8, this.bytes);
     put(AT.operation, OPERATION_LENGTH);
     view.setUint32(AT.operation + 8, SOL_ALG, true);
     view.setUint32(AT.operation + 12, ALG.setOperation, true);
@@ -106,21 +106,21 @@ export class KernelCipher {
     this.#memory.bytes.set(iv, index * AT.bytes + AT.iv + 20);
     // A read, into the output.
     view.setUint32(AT.iocb + 20, this.#fds[index]!, true);
-    put(AT.iocb + 24, input + this.#bytes);
-    put(AT.iocb + 32, this.#bytes);
+    put(AT.iocb + 24, input + this.bytes);
+    put(AT.iocb + 32, this.bytes);
     const pointers = new DataView(this.#memory.bytes.buffer, this.width * AT.bytes, this.width * 8);
     pointers.setBigUint64(index * 8, BigInt(base + AT.iocb), true);
   }
 
   /** The input and the output of a request. */
   input(index: number): Uint8Array {
-    const at = index * 2 * this.#bytes;
-    return this.#data.bytes.subarray(at, at + this.#bytes);
+    const at = index * 2 * this.bytes;
+    return this.#data.bytes.subarray(at, at + this.bytes);
   }
 
   output(index: number): Uint8Array {
-    const at = (index * 2 + 1) * this.#bytes;
-    return this.#data.bytes.subarray(at, at + this.#bytes);
+    const at = (index * 2 + 1) * this.bytes;
+    return this.#data.bytes.subarray(at, at + this.bytes);
   }
 
   /** Runs all requests once. */
@@ -131,8 +131,8 @@ export class KernelCipher {
         throw systemError('sendmsg');
     }
     if (width === 1) {
-      const output = this.#data.address + this.#bytes;
-      if (read(this.#fds[0]!, output, this.#bytes) !== this.#bytes) throw systemError('read');
+      const output = this.#data.address + this.bytes;
+      if (read(this.#fds[0]!, output, this.bytes) !== this.bytes) throw systemError('read');
       return;
     }
     for (let sent = 0; sent < width; ) {

@@ -7,37 +7,43 @@ import { Completion, type DeviceQueue, Submission } from '../src/driver/driver.j
 import { virtioCrypto } from '../src/driver/virtio-crypto/virtio-crypto.js';
 import { openVfio } from '../src/transport/vfio/open.js';
 import { KernelCipher } from './af-alg.js';
-import type { Measured } from './kernel-vs-user.js';
+import { type Measured, SHAPES } from './kernel-vs-user.js';
 import { MARK } from './trace.js';
 
 /*
- * Enciphers with AES-128-CBC: `kernel BYTES WIDTH` through AF_ALG, `user BYTES WIDTH DEVICE` through a queue that is
- * polled. With `--ms N`, five times for so long, and prints what each took; with `--requests N`, so many between two marks in a
- * trace.
+ * Enciphers with AES-128-CBC: `kernel` through AF_ALG, `user` through a queue of the device that is polled. Arguments:
+ * `SIDE DEVICE measure MS` runs each shape five times for so long and prints what each took, `SIDE DEVICE trace BYTES WIDTH
+ * N` runs so many requests between two marks in a trace.
  */
 
-const [, , side, bytesText, widthText, mode, amountText, device] = process.argv;
-const bytes = Number(bytesText);
-const width = Number(widthText);
-const amount = Number(amountText);
+const [, , side, device, mode, ...numbers] = process.argv;
 const KEY = Buffer.alloc(16, 7);
 const IV = Buffer.alloc(16, 9);
 const WARM_UP_MS = 100;
 const ROUNDS = 5;
+const MAX_WIDTH = Math.max(...SHAPES.map(({ width }) => width));
+const MAX_BYTES = Math.max(...SHAPES.map(({ bytes }) => bytes));
 
 /** So many requests at once. */
-interface Side {
+interface Batch {
+  width: number;
+  bytes: number;
   run(): void;
   input(index: number): Uint8Array;
   output(index: number): Uint8Array;
-  close(): Promise<void> | void;
+  close(): void;
+}
+
+interface Side {
+  batch(bytes: number, width: number): Batch;
+  close(): Promise<void>;
 }
 
 /** A queue of the device, in this process. */
 async function openUser(): Promise<Side> {
   const made = await virtioCrypto.open(await openVfio(device!));
-  const queue = await made.createQueue({ depth: Math.max(2, width) });
-  const memory = await made.allocate(4096 + width * bytes * 2);
+  const queue = await made.createQueue({ depth: MAX_WIDTH });
+  const memory = await made.allocate(4096 + MAX_WIDTH * MAX_BYTES * 2);
   const { mapping, iova } = memory;
   mapping.bytes.set(KEY);
   mapping.bytes.set(IV, 16);
@@ -54,25 +60,30 @@ async function openUser(): Promise<Side> {
   submission.operation = OPCODE.encrypt;
   submission.level = 0;
   submission.flags = SQE_FLAG.unpadded;
-  submission.sourceLength = submission.capacity = bytes;
   submission.aux = iova + 16;
   submission.auxLength = submission.param0 = IV.length;
-  const at = (index: number): number => 4096 + index * 2 * bytes;
-  return {
-    run: () => {
-      for (let i = 0; i < width; i++) {
-        submission.requestId = i;
-        submission.source = iova + at(i);
-        submission.destination = iova + at(i) + bytes;
-        queue.submit(submission);
-      }
-      queue.publish();
-      for (let i = 0; i < width; i++) wait(queue, completion);
-    },
-    input: (index) => mapping.bytes.subarray(at(index), at(index) + bytes),
-    output: (index) => mapping.bytes.subarray(at(index) + bytes, at(index) + 2 * bytes),
-    close: () => made.close(),
+  const batch = (bytes: number, width: number): Batch => {
+    const at = (index: number): number => 4096 + index * 2 * bytes;
+    return {
+      width,
+      bytes,
+      run: () => {
+        submission.sourceLength = submission.capacity = bytes;
+        for (let i = 0; i < width; i++) {
+          submission.requestId = i;
+          submission.source = iova + at(i);
+          submission.destination = iova + at(i) + bytes;
+          queue.submit(submission);
+        }
+        queue.publish();
+        for (let i = 0; i < width; i++) wait(queue, completion);
+      },
+      input: (index) => mapping.bytes.subarray(at(index), at(index) + bytes),
+      output: (index) => mapping.bytes.subarray(at(index) + bytes, at(index) + 2 * bytes),
+      close: () => {},
+    };
   };
+  return { batch, close: () => made.close() };
 }
 
 function wait(queue: DeviceQueue, completion: Completion): void {
@@ -81,16 +92,20 @@ function wait(queue: DeviceQueue, completion: Completion): void {
 }
 
 function openKernel(): Side {
-  return new KernelCipher('virtio_crypto_aes_cbc', KEY, IV, bytes, width);
+  return {
+    batch: (bytes, width) => new KernelCipher('virtio_crypto_aes_cbc', KEY, IV, bytes, width),
+    close: async () => {},
+  };
 }
 
 /** What both sides write must be what node:crypto writes. */
-function check(made: Side): void {
-  for (let i = 0; i < width; i++) made.input(i).fill(i + 1);
-  made.run();
+function check(batch: Batch): void {
+  const { width, bytes } = batch;
+  for (let i = 0; i < width; i++) batch.input(i).fill(i + 1);
+  batch.run();
   for (let i = 0; i < width; i++) {
     const expected = createCipheriv('aes-128-cbc', KEY, IV).update(Buffer.alloc(bytes, i + 1));
-    assert.deepEqual(Buffer.from(made.output(i)), expected);
+    assert.deepEqual(Buffer.from(batch.output(i)), expected);
   }
 }
 
@@ -105,11 +120,11 @@ function busyMicroseconds(): number {
   return (user + nice + system + irq + softirq) * 10_000;
 }
 
-function measure(made: Side, ms: number): Measured {
+function measure(batch: Batch, ms: number): Measured {
   const cpu = process.cpuUsage();
   const busy = busyMicroseconds();
   const started = performance.now();
-  const requests = runFor(made, ms);
+  const requests = runFor(batch, ms);
   const seconds = (performance.now() - started) / 1000;
   const { user, system } = process.cpuUsage(cpu);
   return {
@@ -119,26 +134,42 @@ function measure(made: Side, ms: number): Measured {
   };
 }
 
-function runFor(made: Side, ms: number): number {
+function runFor(batch: Batch, ms: number): number {
   const until = performance.now() + ms;
   let requests = 0;
   do {
-    made.run();
-    requests += width;
+    batch.run();
+    requests += batch.width;
   } while (performance.now() < until);
   return requests;
 }
 
-const made = side === 'user' ? await openUser() : openKernel();
-check(made);
-if (mode === '--ms') {
-  runFor(made, WARM_UP_MS);
-  const rounds = Array.from({ length: ROUNDS }, () => measure(made, amount));
-  process.stdout.write(JSON.stringify(rounds));
-} else {
+function measureShapes(made: Side, ms: number): Record<string, Measured[]> {
+  const results: Record<string, Measured[]> = {};
+  for (const { name, bytes, width } of SHAPES) {
+    const batch = made.batch(bytes, width);
+    check(batch);
+    runFor(batch, WARM_UP_MS);
+    results[name] = Array.from({ length: ROUNDS }, () => measure(batch, ms));
+    batch.close();
+  }
+  return results;
+}
+
+function runMarked(batch: Batch, requests: number): void {
+  check(batch);
   existsSync(MARK.begin);
-  for (let sent = 0; sent < amount; sent += width) made.run();
+  for (let sent = 0; sent < requests; sent += batch.width) batch.run();
   existsSync(MARK.end);
+  batch.close();
+}
+
+const made = side === 'user' ? await openUser() : openKernel();
+if (mode === 'measure') {
+  process.stdout.write(JSON.stringify(measureShapes(made, Number(numbers[0]))));
+} else {
+  const [bytes = 0, width = 0, requests = 0] = numbers.map(Number);
+  runMarked(made.batch(bytes, width), requests);
   const thread = String(process.pid);
   process.stdout.write(JSON.stringify({ client: thread, engine: thread }));
 }

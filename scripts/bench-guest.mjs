@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { root, setup } from './setup.mjs';
 
 setup({ tools: true });
-process.env.WARPDRIVE_BENCH = 'full';
+process.env.WARPDRIVE_BENCH = '1';
 const { prerequisites, runGuest } = await import(join(root, 'dist/test/guest/harness/machine.js'));
 const { formatReport } = await import(join(root, 'dist/bench/report.js'));
 const found = prerequisites();
 if ('missing' in found) throw new Error(`no guest can run here: ${found.missing}`);
-const { report, troubles, console: log } = await runGuest(found, { words: ['kernel-vs-user'] });
+const { report, troubles, console: log } = await runGuest(found, { files: ['kernel-vs-user.bench.js'] });
 const line = report.output.split('\n').find((each) => each.startsWith('{"suite"'));
 if (line !== undefined) {
   process.stdout.write(process.argv.includes('--table') ? formatReport(JSON.parse(line)) : `${line}\n`);
