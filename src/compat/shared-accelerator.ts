@@ -1,0 +1,81 @@
+import type { Accelerator } from '../accelerator/accelerator.js';
+import { open } from '../accelerator/open.js';
+import { DeviceLostError } from '../errors.js';
+
+/** How long after a device could not be had, or went away, until another is looked for. */
+const RETRY_MS = 1000;
+/** Any timer keeps the event loop alive; this one never fires in time to matter. */
+const KEEP_ALIVE_MS = 0x7fffffff;
+
+/**
+ * The accelerator that all of this thread's calls share: WARPDRIVE_DEVICE, or what `open()` finds. It is opened when it
+ * is first wanted, and keeps the process alive only while somebody waits for it.
+ */
+export class SharedAccelerator {
+  #current: Accelerator | undefined;
+  #opening = false;
+  #failure: Error | undefined;
+  #retryAt = 0;
+  #waiting: (() => void)[] = [];
+  #keepAlive: NodeJS.Timeout | undefined;
+
+  /** The accelerator, if it is open. Otherwise opening it begins. */
+  get current(): Accelerator | undefined {
+    if (this.#current === undefined) this.#start();
+    return this.#current;
+  }
+
+  /** Whether it is being opened: it may be worth waiting for. */
+  get isOpening(): boolean {
+    return this.#opening;
+  }
+
+  /** Why there is none, the last time that one was looked for. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  /** Calls back when opening, which is under way, has ended one way or the other. */
+  whenDecided(callback: () => void): void {
+    this.#keepAlive ??= setTimeout(() => {}, KEEP_ALIVE_MS);
+    this.#waiting.push(callback);
+  }
+
+  /** Tells of an error of a request: an accelerator whose device has gone is given up. */
+  noteError(accelerator: Accelerator, error: unknown): void {
+    if (!(error instanceof DeviceLostError) || accelerator !== this.#current) return;
+    this.#current = undefined;
+    this.#fail(error);
+    accelerator.close().catch(() => {});
+  }
+
+  #fail(error: Error): void {
+    this.#failure = error;
+    this.#retryAt = performance.now() + RETRY_MS;
+  }
+
+  #start(): void {
+    if (this.#opening || performance.now() < this.#retryAt) return;
+    this.#opening = true;
+    const decided = (): void => {
+      clearTimeout(this.#keepAlive);
+      this.#keepAlive = undefined;
+      this.#opening = false;
+      for (const callback of this.#waiting.splice(0)) callback();
+    };
+    open().then(
+      (accelerator) => {
+        this.#current = accelerator;
+        this.#failure = undefined;
+        decided();
+      },
+      (error: Error) => {
+        this.#fail(error);
+        decided();
+      },
+    );
+  }
+}
+
+/** This thread's. */
+export const shared = new SharedAccelerator();

@@ -1,0 +1,201 @@
+import { ALGORITHM, type DeflateAlgorithm } from '../../abi/algorithms.js';
+import { CQE_FLAG, OPCODE, STATUS } from '../../abi/queue.js';
+import { Operation } from '../../algorithms/operation.js';
+import type { Runner } from '../../algorithms/runner.js';
+import { shared } from '../shared-accelerator.js';
+import { countAccelerated } from './counters.js';
+import { algorithmOf, constants } from './formats.js';
+import type { NodeStream, Step } from './node-handle.js';
+import { type History, StreamHandle } from './stream-handle.js';
+
+const { Z_BUF_ERROR, Z_DATA_ERROR, Z_FINISH } = constants;
+
+/** Input and output of one request. */
+const INPUT_BYTES = 256 * 1024;
+const OUTPUT_BYTES = 1024 * 1024;
+const MIN_OUTPUT_BYTES = 64 * 1024;
+/** Input that is kept, so that node:zlib can read it again and say what is wrong with it. */
+const KEPT_BYTES = 256 * 1024;
+/** With less to begin with, a stream does not wait for the accelerator to be opened. */
+const WORTH_WAITING_BYTES = 32 * 1024;
+
+const NOTHING = Buffer.alloc(0);
+
+/** Steps of inflate(): the stream's state is a session on the device, which decompresses ahead of what is asked for. */
+export class InflateHandle extends StreamHandle {
+  readonly #given: DeflateAlgorithm | undefined;
+  #algorithm: DeflateAlgorithm | undefined;
+  #runner: Runner | undefined;
+  #session = 0;
+  #current: Operation | undefined;
+  /** The device may have more output of what it has read. */
+  #more = false;
+  #ended = false;
+  #produced = 0;
+  #kept: Buffer[] | undefined = [];
+  #keptLength = 0;
+
+  /** @param algorithm undefined where the first bytes say it */
+  constructor(stream: NodeStream, algorithm: DeflateAlgorithm | undefined) {
+    super(stream);
+    this.#given = algorithm;
+    // Opening takes longer than the first input: better begin now.
+    void shared.current;
+  }
+
+  protected begin(step: Step): void {
+    if (this.#runner) {
+      this.#advance();
+      return;
+    }
+    const [flush, input, at, length] = step;
+    if (length === 0) {
+      this.#rest(step);
+      return;
+    }
+    const algorithm = algorithmOf(this.#given, input!.subarray(at, at + length));
+    if (algorithm === undefined) {
+      this.handBackStep('format');
+      return;
+    }
+    this.#algorithm = algorithm as DeflateAlgorithm;
+    if (shared.current) this.#open();
+    else if (!shared.isOpening) this.handBackStep('no accelerator');
+    else if (flush === Z_FINISH || length < WORTH_WAITING_BYTES) this.handBackStep('starting');
+    else shared.whenDecided(() => this.#openLate());
+  }
+
+  #openLate(): void {
+    if (!this.step) return;
+    if (shared.current) this.#open();
+    else this.handBackStep('no accelerator');
+  }
+
+  #open(): void {
+    countAccelerated('streams');
+    this.#runner = shared.current!.runner();
+    const operation = new Operation(NOTHING);
+    operation.operation = OPCODE.sessionOpen;
+    operation.algorithm = ALGORITHM[this.#algorithm!];
+    this.#start(operation, () => {
+      this.#session = operation.result;
+      this.#advance();
+    });
+  }
+
+  #closeSession(runner: Runner, session: number, after: Operation | undefined): void {
+    const operation = new Operation(NOTHING);
+    operation.operation = OPCODE.sessionClose;
+    operation.session = session;
+    runner.startAfter(operation, after);
+  }
+
+  /** Sends a request, and goes on when it has succeeded. */
+  #start(operation: Operation, onSuccess: () => void): void {
+    const runner = this.#runner!;
+    const isOpening = operation.operation === OPCODE.sessionOpen;
+    this.#current = operation;
+    runner.start(operation);
+    void runner.wait(operation).then(() => {
+      if (this.#current !== operation) {
+        // Given up while its session was being opened.
+        if (isOpening && !operation.error && operation.status === STATUS.ok) {
+          this.#closeSession(runner, operation.result, undefined);
+        }
+        return;
+      }
+      this.#current = undefined;
+      try {
+        runner.check(operation);
+      } catch (error) {
+        this.#fail(operation, error as Error);
+        return;
+      }
+      onSuccess();
+    });
+  }
+
+  /** Node:zlib finds the error again, and says what it is; beyond what is kept, what kind it is must do. */
+  #fail(operation: Operation, error: Error): void {
+    const isOfData = !operation.error && operation.status === STATUS.corrupt;
+    const isOfDevice = operation.error !== undefined;
+    if (!isOfDevice && this.handBackStep('failure')) return;
+    if (isOfData) this.failed('incorrect data check', Z_DATA_ERROR, 'Z_DATA_ERROR');
+    else this.lost(error);
+  }
+
+  /** Goes on with the step under way. */
+  #advance(): void {
+    const { step } = this;
+    if (!step) return;
+    const [, input, at, length, , , room] = step;
+    // A member of gzip may follow, or padding with zeros.
+    if (this.#ended && length > 0 && this.#algorithm === 'gzip' && input![at] !== 0) this.#ended = false;
+    const isAtEnd = this.#ended || (length === 0 && !this.#more);
+    if (this.ready.length >= room || isAtEnd) {
+      this.#rest(step);
+      return;
+    }
+    const part = input?.subarray(at, at + Math.min(length, INPUT_BYTES)) ?? NOTHING;
+    const operation = new Operation(part);
+    operation.operation = OPCODE.decompress;
+    operation.algorithm = ALGORITHM[this.#algorithm!];
+    operation.session = this.#session;
+    operation.capacity = Math.min(OUTPUT_BYTES, Math.max(MIN_OUTPUT_BYTES, part.byteLength * 8));
+    this.#start(operation, () => {
+      const { consumed, produced } = operation;
+      this.#keep(part, consumed);
+      step[2] += consumed;
+      step[3] -= consumed;
+      this.#produced += produced;
+      this.#ended = (operation.flagsOut & CQE_FLAG.streamEnd) !== 0;
+      this.#more = !this.#ended && produced === operation.capacity;
+      this.ready.add(operation.data);
+      this.#advance();
+    });
+  }
+
+  /** Ends a step that has nothing more to read, or no more room. */
+  #rest([flush, , , length, , , room]: Step): void {
+    const isShort = flush === Z_FINISH && length === 0 && !this.#ended && !this.#more;
+    // The output that this step had room for is lost, as it is with node:zlib.
+    if (isShort && this.ready.length < room) this.failed('unexpected end of file', Z_BUF_ERROR, 'Z_BUF_ERROR');
+    else this.done(length);
+  }
+
+  /** Keeps a copy of what was read, while there is little. */
+  #keep(input: Uint8Array, length: number): void {
+    if (!this.#kept) return;
+    this.#keptLength += length;
+    if (this.#keptLength > KEPT_BYTES) this.#kept = undefined;
+    else this.#kept.push(Buffer.from(input.subarray(0, length)));
+  }
+
+  protected changeLevel(): void {}
+
+  protected restart(): void {
+    this.release();
+    this.#runner = undefined;
+    this.#ended = false;
+    this.#more = false;
+    this.#produced = 0;
+    this.#kept = [];
+    this.#keptLength = 0;
+  }
+
+  protected release(): void {
+    const runner = this.#runner;
+    const current = this.#current;
+    this.#current = undefined;
+    // The session that is being opened is closed as soon as it is there.
+    if (!runner || this.#session === 0) return;
+    if (current) runner.drop(current);
+    this.#closeSession(runner, this.#session, current);
+    this.#session = 0;
+  }
+
+  protected history(): History | undefined {
+    if (!this.#kept) return undefined;
+    return { input: Buffer.concat(this.#kept), handedOn: this.#produced - this.ready.length };
+  }
+}
