@@ -8,7 +8,9 @@ import { latency } from './latency.js';
 import { FULL_BUDGET, QUICK_BUDGET, type RowPlan, runRow, type Suite } from './measure.js';
 import { memory } from './memory.js';
 import { describeMachine, formatReport, type SuiteReport } from './report.js';
+import { small } from './small.js';
 import { starvation } from './starvation.js';
+import { stream } from './stream.js';
 import { syscalls } from './syscalls.js';
 import { throughputSuite } from './throughput.js';
 
@@ -23,6 +25,8 @@ const SUITES: Suite[] = [
   alloc,
   broker,
   crossover,
+  stream,
+  small,
 ];
 
 const USAGE = `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]

@@ -16,7 +16,7 @@ export class SharedAccelerator {
   #opening = false;
   #failure: Error | undefined;
   #retryAt = 0;
-  #waiting: (() => void)[] = [];
+  #decided: Promise<void> = Promise.resolve();
   #keepAlive: NodeJS.Timeout | undefined;
 
   /** The accelerator, if it is open. Otherwise opening it begins. */
@@ -35,10 +35,10 @@ export class SharedAccelerator {
     return this.#failure;
   }
 
-  /** Calls back when opening, which is under way, has ended one way or the other. */
-  whenDecided(callback: () => void): void {
+  /** Resolves when opening, which is under way, has ended one way or the other. */
+  decided(): Promise<void> {
     this.#keepAlive ??= setTimeout(() => {}, KEEP_ALIVE_MS);
-    this.#waiting.push(callback);
+    return this.#decided;
   }
 
   /** Tells of an error of a request: an accelerator whose device has gone is given up. */
@@ -57,23 +57,19 @@ export class SharedAccelerator {
   #start(): void {
     if (this.#opening || performance.now() < this.#retryAt) return;
     this.#opening = true;
-    const decided = (): void => {
-      clearTimeout(this.#keepAlive);
-      this.#keepAlive = undefined;
-      this.#opening = false;
-      for (const callback of this.#waiting.splice(0)) callback();
-    };
-    open().then(
-      (accelerator) => {
-        this.#current = accelerator;
-        this.#failure = undefined;
-        decided();
-      },
-      (error: Error) => {
-        this.#fail(error);
-        decided();
-      },
-    );
+    this.#decided = this.#open();
+  }
+
+  async #open(): Promise<void> {
+    try {
+      this.#current = await open();
+      this.#failure = undefined;
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+    clearTimeout(this.#keepAlive);
+    this.#keepAlive = undefined;
+    this.#opening = false;
   }
 }
 

@@ -1,4 +1,3 @@
-import { AsyncResource } from 'node:async_hooks';
 import zlib from 'node:zlib';
 import type { CompressionAlgorithm } from '../../abi/algorithms.js';
 import type { Accelerator } from '../../accelerator/accelerator.js';
@@ -39,7 +38,6 @@ interface Call {
 }
 
 let nodeCalls = 0;
-const waiting: (() => void)[] = [];
 
 /** A function of node:zlib with a callback, by the accelerator where that can do it. */
 export function makeCall(name: string, format: Format): NodeCall {
@@ -74,7 +72,7 @@ function begin(
   if (accelerator) send(accelerator, call);
   else if (!shared.isOpening) return 'no accelerator';
   else if (nodeCalls < NODE_WIDTH) runOnNode(call);
-  else wait(call);
+  else void shared.decided().then(() => sendLate(call));
   return undefined;
 }
 
@@ -103,33 +101,20 @@ function again({ node, given, options, callback }: Call): void {
   node(given, options, callback);
 }
 
-function runOnNode(call: Call): void {
-  const { node, given, options, callback } = call;
+function runOnNode({ node, given, options, callback }: Call): void {
   nodeCalls++;
   countNode('calls', 'starting');
   node(given, options, (error: Error | null, result: Buffer) => {
     nodeCalls--;
-    waiting.shift()?.();
     callback(error, result);
   });
 }
 
-/** Until the accelerator is there, or one of the calls before has been answered. */
-function wait(call: Call): void {
-  if (waiting.length === 0) shared.whenDecided(releaseAll);
-  waiting.push(
-    AsyncResource.bind(() => {
-      const accelerator = shared.current;
-      if (accelerator) send(accelerator, call);
-      else runOnNode(call);
-    }),
-  );
-}
-
-function releaseAll(): void {
-  // Without an accelerator they go one after the other: each lets the next one in.
-  const count = shared.current ? waiting.length : Math.max(0, NODE_WIDTH - nodeCalls);
-  for (const release of waiting.splice(0, count)) release();
+/** Sends a call that has waited for the accelerator. */
+function sendLate(call: Call): void {
+  const accelerator = shared.current;
+  if (accelerator) send(accelerator, call);
+  else runOnNode(call);
 }
 
 /** A synchronous function of node:zlib, by the engines of the calling thread where they can do it. */

@@ -62,7 +62,7 @@ export class InflateHandle extends StreamHandle {
     if (shared.current) this.#open();
     else if (!shared.isOpening) this.handBackStep('no accelerator');
     else if (flush === Z_FINISH || length < WORTH_WAITING_BYTES) this.handBackStep('starting');
-    else shared.whenDecided(() => this.#openLate());
+    else void shared.decided().then(() => this.#openLate());
   }
 
   #openLate(): void {
