@@ -8,7 +8,7 @@ import { algorithmOf, constants } from './formats.js';
 import type { NodeStream, Step } from './node-handle.js';
 import { type History, StreamHandle } from './stream-handle.js';
 
-const { Z_BUF_ERROR, Z_DATA_ERROR, Z_FINISH } = constants;
+const { Z_BUF_ERROR, Z_DATA_ERROR, Z_FINISH, Z_NO_FLUSH } = constants;
 
 /** Input and output of one request. */
 const INPUT_BYTES = 256 * 1024;
@@ -18,6 +18,9 @@ const MIN_OUTPUT_BYTES = 64 * 1024;
 const KEPT_BYTES = 256 * 1024;
 /** With less to begin with, a stream does not wait for the accelerator to be opened. */
 const WORTH_WAITING_BYTES = 32 * 1024;
+
+/** Bytes that tell whether gzip begins. */
+const MAGIC_BYTES = 4;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -129,10 +132,14 @@ export class InflateHandle extends StreamHandle {
     const { step } = this;
     if (!step) return;
     const [, input, at, length, , , room] = step;
-    // A member of gzip may follow, or padding with zeros.
-    if (this.#ended && length > 0 && this.#algorithm === 'gzip' && input![at] !== 0) this.#ended = false;
+    const hasRoom = this.ready.length < room;
+    if (hasRoom && this.#ended && length > 0 && this.#algorithm === 'gzip' && input![at] !== 0) {
+      // Another member, or something else, of which node:zlib says what it is.
+      if (!this.#isMember(input!, at, length)) return;
+      this.#ended = false;
+    }
     const isAtEnd = this.#ended || (length === 0 && !this.#more);
-    if (this.ready.length >= room || isAtEnd) {
+    if (!hasRoom || isAtEnd) {
       this.#rest(step);
       return;
     }
@@ -155,12 +162,27 @@ export class InflateHandle extends StreamHandle {
     });
   }
 
+  /** Whether a member of gzip begins here; where not, the step is somebody else's. */
+  #isMember(input: Uint8Array, at: number, length: number): boolean {
+    const isUsual = algorithmOf('gzip', input.subarray(at, at + length)) !== undefined;
+    if (isUsual || length < MAGIC_BYTES) return isUsual || !this.handBackStep('format');
+    if (!this.handBackStep('format')) this.failed('incorrect header check', Z_DATA_ERROR, 'Z_DATA_ERROR');
+    return false;
+  }
+
   /** Ends a step that has nothing more to read, or no more room. */
   #rest([flush, , , length, , , room]: Step): void {
-    const isShort = flush === Z_FINISH && length === 0 && !this.#ended && !this.#more;
-    // The output that this step had room for is lost, as it is with node:zlib.
-    if (isShort && this.ready.length < room) this.failed('unexpected end of file', Z_BUF_ERROR, 'Z_BUF_ERROR');
-    else this.done(length);
+    const isShort = length === 0 && !this.#ended && !this.#more && this.ready.length < room;
+    if (isShort && this.stream.writableEnded && flush !== Z_NO_FLUSH) {
+      // The very last bits may hold another byte, which node:zlib finds; with Z_FINISH they are an error, and what this
+      // step had room for is lost.
+      if (this.handBackStep('failure')) return;
+      if (flush === Z_FINISH) {
+        this.failed('unexpected end of file', Z_BUF_ERROR, 'Z_BUF_ERROR');
+        return;
+      }
+    }
+    this.done(length);
   }
 
   /** Keeps a copy of what was read, while there is little. */

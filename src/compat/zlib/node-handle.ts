@@ -40,6 +40,7 @@ export interface NodeStream extends zlib.Zlib {
   /** Room and input that the last step left. */
   _writeState: Uint32Array;
   bytesWritten: number;
+  readonly writableEnded: boolean;
   destroy(error?: Error): void;
 }
 

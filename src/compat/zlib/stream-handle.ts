@@ -168,11 +168,15 @@ export abstract class StreamHandle implements NodeHandle {
 
   /** Hands the stream back, and the step under way with it. */
   protected handBackStep(reason: Reason): boolean {
-    if (!this.handBack(reason)) return false;
-    const step = this.step;
+    const step = this.step!;
+    // An error that is found on the way ends the step, too.
     this.step = undefined;
-    if (step) this.#writeNative(step);
-    return true;
+    if (this.handBack(reason)) {
+      this.#writeNative(step);
+      return true;
+    }
+    this.step = step;
+    return false;
   }
 
   #writeNative([flush, input, at, length, output, outputAt, room]: Step): void {
