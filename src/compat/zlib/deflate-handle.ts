@@ -78,7 +78,24 @@ export class DeflateHandle extends StreamHandle {
   readonly #advance = (): void => {
     const { step } = this;
     if (!step || this.closed) return;
-    const [flush, input, , , , , room] = step;
+    try {
+      // Pieces that are done make room for others.
+      this.#collect();
+      this.#take(step);
+      // What an empty piece is, is known at once.
+      this.#collect();
+    } catch (error) {
+      this.lost(error as Error);
+      return;
+    }
+    const [flush, , , left, , , room] = step;
+    const isIdle = flush === Z_NO_FLUSH ? this.#pieces.length < MAX_PIECES : this.#pieces.length === 0;
+    if (this.ready.length >= room || (left === 0 && isIdle)) this.done(left);
+  };
+
+  /** Takes input as long as there may be more pieces, and sends what is to be flushed. */
+  #take(step: Step): void {
+    const [flush, input] = step;
     while (step[3] > 0 && this.#pieces.length < MAX_PIECES) {
       const taken = this.#gather(input!, step[2], step[3]);
       // A buffer that was transferred away meanwhile has nothing more to give.
@@ -86,20 +103,13 @@ export class DeflateHandle extends StreamHandle {
       step[2] += taken;
       step[3] -= taken;
       if (taken > 0) this.#lastFlush = Z_NO_FLUSH;
-      if (this.#heldLength === PIECE_BYTES && !(flush === Z_FINISH && step[3] === 0)) this.#send(Z_NO_FLUSH);
+      const isEnd = flush === Z_FINISH && step[3] === 0;
+      if (this.#heldLength === PIECE_BYTES && !isEnd) this.#send(Z_NO_FLUSH);
     }
-    const isTaken = step[3] === 0;
-    if (isTaken && flush !== Z_NO_FLUSH) this.#flush(flush);
-    if (isTaken && this.#pieces.length === 0 && this.#heldLength >= EARLY_BYTES) this.#send(Z_NO_FLUSH);
-    try {
-      this.#collect();
-    } catch (error) {
-      this.lost(error as Error);
-      return;
-    }
-    const isIdle = flush === Z_NO_FLUSH ? this.#pieces.length < MAX_PIECES : this.#pieces.length === 0;
-    if (this.ready.length >= room || (isTaken && isIdle)) this.done(step[3]);
-  };
+    if (step[3] > 0) return;
+    if (flush !== Z_NO_FLUSH) this.#flush(flush);
+    else if (this.#pieces.length === 0 && this.#heldLength >= EARLY_BYTES) this.#send(Z_NO_FLUSH);
+  }
 
   /** Takes input into the piece under way; returns how much. */
   #gather(input: Uint8Array, at: number, length: number): number {
