@@ -98,7 +98,12 @@ function send(accelerator: Accelerator, call: Call): void {
 /** Whatever went wrong, node:zlib says it as callers expect it; or it was the device that failed, and all is well. */
 function again({ node, given, options, callback }: Call): void {
   countNode('calls', 'failure');
-  node(given, options, callback);
+  try {
+    node(given, options, callback);
+  } catch (error) {
+    // A buffer that was transferred away meanwhile.
+    process.nextTick(callback as (error: unknown) => void, error);
+  }
 }
 
 function runOnNode({ node, given, options, callback }: Call): void {

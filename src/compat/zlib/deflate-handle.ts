@@ -8,7 +8,7 @@ import { countAccelerated } from './counters.js';
 import { constants } from './formats.js';
 import { checksumOf } from './piece-checksum.js';
 import type { NodeStream, Step } from './node-handle.js';
-import { type History, StreamHandle } from './stream-handle.js';
+import { dropDetached, type History, StreamHandle } from './stream-handle.js';
 
 const { Z_NO_FLUSH, Z_SYNC_FLUSH, Z_FINISH } = constants;
 
@@ -95,14 +95,13 @@ export class DeflateHandle extends StreamHandle {
 
   /** Takes input as long as there may be more pieces, and sends what is to be flushed. */
   #take(step: Step): void {
+    dropDetached(step);
     const [flush, input] = step;
     while (step[3] > 0 && this.#pieces.length < MAX_PIECES) {
       const taken = this.#gather(input!, step[2], step[3]);
-      // A buffer that was transferred away meanwhile has nothing more to give.
-      if (taken === 0) step[3] = 0;
       step[2] += taken;
       step[3] -= taken;
-      if (taken > 0) this.#lastFlush = Z_NO_FLUSH;
+      this.#lastFlush = Z_NO_FLUSH;
       const isEnd = flush === Z_FINISH && step[3] === 0;
       if (this.#heldLength === PIECE_BYTES && !isEnd) this.#send(Z_NO_FLUSH);
     }
@@ -113,7 +112,7 @@ export class DeflateHandle extends StreamHandle {
 
   /** Takes input into the piece under way; returns how much. */
   #gather(input: Uint8Array, at: number, length: number): number {
-    const wanted = Math.min(length, PIECE_BYTES - this.#heldLength, Math.max(0, input.byteLength - at));
+    const wanted = Math.min(length, PIECE_BYTES - this.#heldLength);
     const needed = this.#heldLength + wanted;
     if (needed > this.#held.length) {
       const size = Math.min(PIECE_BYTES, Math.max(FIRST_BYTES, 2 * this.#held.length, needed));

@@ -6,7 +6,7 @@ import { shared } from '../shared-accelerator.js';
 import { countAccelerated } from './counters.js';
 import { algorithmOf, constants } from './formats.js';
 import type { NodeStream, Step } from './node-handle.js';
-import { type History, StreamHandle } from './stream-handle.js';
+import { dropDetached, type History, StreamHandle } from './stream-handle.js';
 
 const { Z_BUF_ERROR, Z_DATA_ERROR, Z_FINISH, Z_NO_FLUSH } = constants;
 
@@ -131,6 +131,7 @@ export class InflateHandle extends StreamHandle {
   #advance(): void {
     const { step } = this;
     if (!step) return;
+    dropDetached(step);
     const [, input, at, length, , , room] = step;
     const hasRoom = this.ready.length < room;
     if (hasRoom && this.#ended && length > 0 && this.#algorithm === 'gzip' && input![at] !== 0) {
@@ -143,15 +144,16 @@ export class InflateHandle extends StreamHandle {
       this.#rest(step);
       return;
     }
-    const part = input?.subarray(at, at + Math.min(length, INPUT_BYTES)) ?? NOTHING;
+    const part = length === 0 ? NOTHING : input!.subarray(at, at + Math.min(length, INPUT_BYTES));
     const operation = new Operation(part);
     operation.operation = OPCODE.decompress;
     operation.algorithm = ALGORITHM[this.#algorithm!];
     operation.session = this.#session;
     operation.capacity = Math.min(OUTPUT_BYTES, Math.max(MIN_OUTPUT_BYTES, part.byteLength * 8));
+    const copy = this.#copyToKeep(part);
     this.#start(operation, () => {
       const { consumed, produced } = operation;
-      this.#keep(part, consumed);
+      if (copy) this.#keep(copy.subarray(0, consumed));
       step[2] += consumed;
       step[3] -= consumed;
       this.#produced += produced;
@@ -185,12 +187,16 @@ export class InflateHandle extends StreamHandle {
     this.done(length);
   }
 
-  /** Keeps a copy of what was read, while there is little. */
-  #keep(input: Uint8Array, length: number): void {
-    if (!this.#kept) return;
-    this.#keptLength += length;
-    if (this.#keptLength > KEPT_BYTES) this.#kept = undefined;
-    else this.#kept.push(Buffer.from(input.subarray(0, length)));
+  /** A copy of input that may be kept: the buffer is the caller's again before it has been read. */
+  #copyToKeep(part: Uint8Array): Buffer | undefined {
+    if (this.#kept && this.#keptLength + part.byteLength > KEPT_BYTES) this.#kept = undefined;
+    return this.#kept && Buffer.from(part);
+  }
+
+  #keep(part: Buffer): void {
+    if (part.length === 0) return;
+    this.#kept?.push(part);
+    this.#keptLength += part.length;
   }
 
   protected changeLevel(): void {}

@@ -12,6 +12,15 @@ const NOTHING = Buffer.alloc(0);
 /** Room for what node:zlib has to say again. */
 const SCRATCH_BYTES = 64 * 1024;
 
+/** A buffer that was transferred away has nothing more to give. */
+export function dropDetached(step: Step): void {
+  const [, input, at, length] = step;
+  if (length === 0 || input!.byteLength >= at + length) return;
+  step[1] = NOTHING;
+  step[2] = 0;
+  step[3] = 0;
+}
+
 /** What a stream has read, and how many bytes of its output have been handed on. */
 export interface History {
   input: Uint8Array;
@@ -179,8 +188,10 @@ export abstract class StreamHandle implements NodeHandle {
     return false;
   }
 
-  #writeNative([flush, input, at, length, output, outputAt, room]: Step): void {
+  #writeNative(step: Step): void {
     if (this.closed) return;
+    dropDetached(step);
+    const [flush, input, at, length, output, outputAt, room] = step;
     const count = this.ready.copy(output, outputAt, room);
     if (count === room) {
       this.#leave(0, length);
