@@ -43,6 +43,7 @@ async function burst(budget: Budget): Promise<Outcome> {
     `${count} calls of zlib.gzip with 90 bytes at once, with opening the accelerator`,
     `resident memory grew by at most ${(growth.warpdrive / 1e6).toFixed(0)} MB; node:zlib ${(growth.node / 1e6).toFixed(0)} MB`,
   ];
-  if (growth.warpdrive >= MOST_BYTES) notes.push(`that is more than the ${MOST_BYTES / 1e6} MB it may grow by`);
+  if (growth.warpdrive >= MOST_BYTES)
+    notes.push(`that is more than the ${MOST_BYTES / 1e6} MB it may grow by`);
   return { samples, notes };
 }

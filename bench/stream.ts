@@ -1,8 +1,8 @@
+import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
-import { createHash } from 'node:crypto';
 import { roomFor, writeText } from './cli.js';
 import { type Budget, compare, type Outcome, type RowPlan, runChild, type Suite } from './measure.js';
 

@@ -1,8 +1,8 @@
-import type { Operation } from '../algorithms/operation.js';
-import type { Runner } from '../algorithms/runner.js';
 import { CallerEngines } from '../accelerator/caller-engines.js';
 import { operationError } from '../accelerator/job.js';
 import { checkSettings } from '../accelerator/settings.js';
+import type { Operation } from '../algorithms/operation.js';
+import type { Runner } from '../algorithms/runner.js';
 import { UnsupportedError } from '../errors.js';
 
 /** What results and errors say in place of a device. */

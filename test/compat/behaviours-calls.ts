@@ -85,7 +85,8 @@ const roundTrips: Behaviour[] = PAIRS.flatMap(([pack, unpack]) =>
   SIZES.map((size) =>
     sees(`${pack} and ${unpack} of ${size} bytes`, async (zlib: Loose, node: Loose) => {
       const data = sample('text', size);
-      const options = pack === 'brotliCompress' ? { params: { [node['constants'].BROTLI_PARAM_QUALITY]: 4 } } : {};
+      const options =
+        pack === 'brotliCompress' ? { params: { [node['constants'].BROTLI_PARAM_QUALITY]: 4 } } : {};
       const packed = await promisify(zlib[pack])(data, options);
       return [
         hash(node[`${unpack}Sync`](packed)),
@@ -158,7 +159,9 @@ export const CALL_BEHAVIOURS: Behaviour[] = [
       outcome(() => zlib['gunzipSync'](packed, { maxOutputLength: 100_000 })),
       await called((callback) => zlib['gunzip'](packed, { maxOutputLength: 100_000 }, callback)),
       outcome(() => zlib['deflateSync'](realText.subarray(0, 9000), { maxOutputLength: 64 })),
-      await called((callback) => zlib['deflate'](realText.subarray(0, 9000), { maxOutputLength: 64 }, callback)),
+      await called((callback) =>
+        zlib['deflate'](realText.subarray(0, 9000), { maxOutputLength: 64 }, callback),
+      ),
     ];
   }),
   sees('info gives the stream, too', async (zlib: Loose, node: Loose) => {
@@ -187,5 +190,8 @@ export const CALL_BEHAVIOURS: Behaviour[] = [
     within = false;
     return result;
   }),
-  sees('checksums', (zlib: Loose) => zlib['crc32'] && [zlib['crc32']('hello'), zlib['crc32'](Buffer.from('lo'), 5)]),
+  sees(
+    'checksums',
+    (zlib: Loose) => zlib['crc32'] && [zlib['crc32']('hello'), zlib['crc32'](Buffer.from('lo'), 5)],
+  ),
 ];

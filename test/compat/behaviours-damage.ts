@@ -104,6 +104,7 @@ DAMAGE_BEHAVIOURS.push(
   },
   {
     name: 'a promise rejects with the same error',
-    see: (module: Loose) => promisify(module['gunzip'])(Buffer.from('no gzip')).catch((error: Error) => error.message),
+    see: (module: Loose) =>
+      promisify(module['gunzip'])(Buffer.from('no gzip')).catch((error: Error) => error.message),
   },
 );

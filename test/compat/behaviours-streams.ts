@@ -252,7 +252,9 @@ export const STREAM_BEHAVIOURS: Behaviour[] = [
           setImmediate(done);
         },
       });
-      const chunks = Array.from({ length: 40 }, (_, index) => data.subarray(index * 50_000, (index + 1) * 50_000));
+      const chunks = Array.from({ length: 40 }, (_, index) =>
+        data.subarray(index * 50_000, (index + 1) * 50_000),
+      );
       await pipeline(Readable.from(chunks), zlib['createGzip']({ level: 1 }), zlib['createGunzip'](), slow);
       return taken;
     },
@@ -287,7 +289,10 @@ export const STREAM_BEHAVIOURS: Behaviour[] = [
         return Buffer.from(result);
       };
       const packer = new zlib['Gzip']();
-      const parts = [step(packer, Buffer.from('one '), Z_NO_FLUSH), step(packer, Buffer.from('two'), Z_FINISH)];
+      const parts = [
+        step(packer, Buffer.from('one '), Z_NO_FLUSH),
+        step(packer, Buffer.from('two'), Z_FINISH),
+      ];
       const unpacker = new zlib['Gunzip']();
       const packed = node['gzipSync']('one two');
       const words = [

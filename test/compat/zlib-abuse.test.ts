@@ -43,7 +43,11 @@ describe('warpdrive/zlib, abused', () => {
   });
 
   it('lets a process exit with work pending', async () => {
-    for (const when of ['', 'await ready();', 'await ready(); setImmediate(() => process.exit(7)); await 0;']) {
+    for (const when of [
+      '',
+      'await ready();',
+      'await ready(); setImmediate(() => process.exit(7)); await 0;',
+    ]) {
       await ends(
         `${when}
         for (let i = 0; i < 20; i++) zlib.gzip(data, { level: 9 }, () => {});

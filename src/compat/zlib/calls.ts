@@ -44,7 +44,8 @@ export function makeCall(name: string, format: Format): NodeCall {
   const node = (zlib as unknown as Record<string, NodeCall>)[name]!;
   const call: NodeCall = (given, options, callback) => {
     const [wishes, back] = typeof options === 'function' ? [undefined, options] : [options, callback];
-    const reason = typeof back === 'function' ? begin(node, format, given, wishes, back as Callback) : 'argument';
+    const reason =
+      typeof back === 'function' ? begin(node, format, given, wishes, back as Callback) : 'argument';
     if (reason === undefined) return;
     countNode('calls', reason);
     node(given, options, callback);

@@ -1,10 +1,10 @@
 import zlib from 'node:zlib';
+import { named } from './calls.js';
 import { planStream } from './choice.js';
 import { countNode } from './counters.js';
 import { DeflateHandle } from './deflate-handle.js';
 import { CLASSES, type ClassName } from './formats.js';
 import { InflateHandle } from './inflate-handle.js';
-import { named } from './calls.js';
 import { type NodeStream, stepCallback } from './node-handle.js';
 
 /** A class of node:zlib, which may be called without `new`, too. */

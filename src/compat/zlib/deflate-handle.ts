@@ -6,8 +6,8 @@ import type { Runner } from '../../algorithms/runner.js';
 import { shared } from '../shared-accelerator.js';
 import { countAccelerated } from './counters.js';
 import { constants } from './formats.js';
-import { checksumOf } from './piece-checksum.js';
 import type { NodeStream, Step } from './node-handle.js';
+import { checksumOf } from './piece-checksum.js';
 import { dropDetached, type History, StreamHandle } from './stream-handle.js';
 
 const { Z_NO_FLUSH, Z_SYNC_FLUSH, Z_FINISH } = constants;

@@ -42,9 +42,9 @@ function makeModule(): Module {
 const STATS = Symbol.for('warpdrive.zlib');
 
 const made = makeModule();
-export { made as default, made as 'module.exports' };
 
 export type * from 'node:zlib';
+export { made as default, made as 'module.exports' };
 export type BrotliCompress = zlib.BrotliCompress;
 export type BrotliDecompress = zlib.BrotliDecompress;
 export type Deflate = zlib.Deflate;
@@ -130,4 +130,6 @@ export const {
   zstdCompressSync,
   zstdDecompress,
   zstdDecompressSync,
-} = made as unknown as Omit<Module, keyof Newer | keyof Classes> & Newer & Classes & { codes: Record<string, number | string> };
+} = made as unknown as Omit<Module, keyof Newer | keyof Classes> &
+  Newer &
+  Classes & { codes: Record<string, number | string> };

@@ -72,9 +72,12 @@ export abstract class StreamHandle implements NodeHandle {
   /** Whoever reaches below a stream for single steps waits for each of them, which node:zlib does best. */
   writeSync(...step: Step): void {
     if (!this.#isNative && !this.handBack('synchronous stream')) {
-      throw new UnsupportedError('a stream that was written to in the background cannot go on synchronously', {
-        hint: 'import it from node:zlib',
-      });
+      throw new UnsupportedError(
+        'a stream that was written to in the background cannot go on synchronously',
+        {
+          hint: 'import it from node:zlib',
+        },
+      );
     }
     const [flush, input, at, length, output, outputAt, room] = step;
     const count = this.ready.copy(output, outputAt, room);
