@@ -74,9 +74,30 @@ const large = zlib.gzipSync(sample('packed', 3_000_000), { level: 1 });
 DAMAGE_BEHAVIOURS.push(
   {
     name: 'damage far into a stream is an error',
+    see: async (module: Loose) => (await fed(module['createGunzip'](), flipped(large, -6), 65536)).error,
+  },
+  ...Object.entries({
+    whole: large,
+    'followed by zeros': Buffer.concat([large, Buffer.alloc(70_000)]),
+    'followed by rubbish': Buffer.concat([large, Buffer.from('rubbish!')]),
+    'followed by a short one': Buffer.concat([large, zlib.gzipSync('the end')]),
+    'followed by itself': Buffer.concat([large, large]),
+    cut: large.subarray(0, -1),
+  }).flatMap(([what, bytes]) =>
+    [1000, 65536, 700_000].map((chunk) => ({
+      name: `a long stream, ${what}, in chunks of ${chunk}`,
+      see: async (module: Loose) => {
+        const { output, error, taken } = await fed(module['createGunzip'](), bytes, chunk);
+        return error ? error : [output, taken];
+      },
+    })),
+  ),
+  {
+    name: 'the rest of a long stream that ends early is left alone',
     see: async (module: Loose) => {
-      const { error, events } = await fed(module['createGunzip'](), flipped(large, -6), 65536);
-      return [error, events];
+      const bytes = Buffer.concat([zlib.deflateRawSync(sample('packed', 3_000_000)), Buffer.alloc(5000, 1)]);
+      const { output, taken } = await fed(module['createInflateRaw'](), bytes, 65536);
+      return [output, taken];
     },
   },
   {

@@ -8,6 +8,7 @@ import { countAccelerated } from './counters.js';
 import { constants } from './formats.js';
 import type { NodeStream, Step } from './node-handle.js';
 import { checksumOf } from './piece-checksum.js';
+import { givePieceBuffer, takePieceBuffer } from './piece-pool.js';
 import { dropDetached, type History, StreamHandle } from './stream-handle.js';
 
 const { Z_NO_FLUSH, Z_SYNC_FLUSH, Z_FINISH } = constants;
@@ -20,6 +21,8 @@ const MAX_PIECES = 4;
 const MESSAGE_BYTES = 64 * 1024;
 /** The first room for a piece; it grows with what comes. */
 const FIRST_BYTES = 16 * 1024;
+/** Beyond this it is as large as it can be. */
+const SMALL_BYTES = 64 * 1024;
 
 /** What an empty piece is: an empty stored block, or as the last one an empty block of fixed codes (RFC 1951). */
 const EMPTY_PIECE = Buffer.from([0, 0, 0, 0xff, 0xff]);
@@ -40,7 +43,7 @@ interface Piece {
 export class DeflateHandle extends StreamHandle {
   readonly #algorithm: DeflateAlgorithm;
   #level: number;
-  #held = NOTHING;
+  #held: Buffer = NOTHING;
   #heldLength = 0;
   #pieces: Piece[] = [];
   #trailer: StreamTrailer;
@@ -115,8 +118,8 @@ export class DeflateHandle extends StreamHandle {
     const wanted = Math.min(length, PIECE_BYTES - this.#heldLength);
     const needed = this.#heldLength + wanted;
     if (needed > this.#held.length) {
-      const size = Math.min(PIECE_BYTES, Math.max(FIRST_BYTES, 2 * this.#held.length, needed));
-      const grown = Buffer.allocUnsafeSlow(size);
+      const size = Math.max(FIRST_BYTES, 2 * this.#held.length, needed);
+      const grown = size > SMALL_BYTES ? takePieceBuffer() : Buffer.allocUnsafeSlow(size);
       grown.set(this.#held.subarray(0, this.#heldLength));
       this.#held = grown;
     }
@@ -136,7 +139,8 @@ export class DeflateHandle extends StreamHandle {
   /** Sends what has been gathered: as the last piece of the stream, or as one that ends on a byte. */
   #send(flush: number): void {
     const isLast = flush === Z_FINISH;
-    const input = this.#held.subarray(0, this.#heldLength);
+    const held = this.#held;
+    const input = held.subarray(0, this.#heldLength);
     this.#held = NOTHING;
     this.#heldLength = 0;
     if (!this.#cut) countAccelerated('streams');
@@ -145,13 +149,15 @@ export class DeflateHandle extends StreamHandle {
     this.#pieces.push(piece);
     const accelerator = shared.current;
     if (input.length === 0) piece.take = () => (isLast ? EMPTY_END : EMPTY_PIECE);
-    else if (accelerator) this.#run(piece, accelerator.runner(), input, isLast);
+    else if (accelerator) this.#run(piece, accelerator.runner(), input, isLast, held);
     else this.#runOnNode(piece, input, isLast);
   }
 
-  #run(piece: Piece, runner: Runner, input: Uint8Array, isLast: boolean): void {
+  #run(piece: Piece, runner: Runner, input: Uint8Array, isLast: boolean, held: Buffer): void {
     const operation = startPiece(runner, input, { algorithm: this.#algorithm, level: this.#level }, isLast);
     piece.cancel = () => runner.drop(operation);
+    // What is in flight has been copied.
+    if (operation.state === 'in-flight') givePieceBuffer(held);
     void runner.wait(operation).then(() => {
       piece.take = () => takePiece(runner, operation, this.#trailer);
       this.#advance();
@@ -195,6 +201,7 @@ export class DeflateHandle extends StreamHandle {
 
   protected release(): void {
     for (const piece of this.#pieces.splice(0)) piece.cancel();
+    givePieceBuffer(this.#held);
     this.#held = NOTHING;
     this.#heldLength = 0;
   }

@@ -19,7 +19,8 @@ const KEPT_BYTES = 256 * 1024;
 /** With less to begin with, a stream does not wait for the accelerator to be opened. */
 const WORTH_WAITING_BYTES = 32 * 1024;
 
-/** Bytes that tell whether gzip begins. */
+/** The first byte of gzip, and how many tell whether it is. */
+const GZIP_START = 0x1f;
 const MAGIC_BYTES = 4;
 
 const NOTHING = Buffer.alloc(0);
@@ -34,6 +35,8 @@ export class InflateHandle extends StreamHandle {
   /** The device may have more output of what it has read. */
   #more = false;
   #ended = false;
+  /** Input that was taken before it has been read. */
+  #ahead: Buffer | undefined;
   #produced = 0;
   #kept: Buffer[] | undefined = [];
   #keptLength = 0;
@@ -127,41 +130,107 @@ export class InflateHandle extends StreamHandle {
     else this.lost(error);
   }
 
-  /** Goes on with the step under way. */
+  /** Goes on with what was read ahead, and with the step under way. */
   #advance(): void {
+    if (this.closed) return;
+    if (this.#ahead && !this.#current) this.#readAhead(this.#ahead);
     const { step } = this;
     if (!step) return;
     dropDetached(step);
-    const [, input, at, length, , , room] = step;
-    const hasRoom = this.ready.length < room;
-    if (hasRoom && this.#ended && length > 0 && this.#algorithm === 'gzip' && input![at] !== 0) {
+    if (!this.#ahead && this.#mayReadAhead(step)) {
+      this.#takeAhead(step);
+      return;
+    }
+    const [flush, input, at, length, , , room] = step;
+    if (this.ready.length >= room) {
+      this.done(length);
+      return;
+    }
+    if (this.#current) {
+      // More input is welcome while what there was is being read.
+      if (this.#ahead && length === 0 && flush === Z_NO_FLUSH) this.done(0);
+      return;
+    }
+    if (this.#ended && length > 0 && this.#algorithm === 'gzip' && input![at] !== 0) {
       // Another member, or something else, of which node:zlib says what it is.
       if (!this.#isMember(input!, at, length)) return;
       this.#ended = false;
     }
-    const isAtEnd = this.#ended || (length === 0 && !this.#more);
-    if (!hasRoom || isAtEnd) {
+    if (this.#ended || (length === 0 && !this.#more)) {
       this.#rest(step);
       return;
     }
     const part = length === 0 ? NOTHING : input!.subarray(at, at + Math.min(length, INPUT_BYTES));
+    const copy = this.#copyToKeep(part);
+    this.#decompress(part, (consumed) => {
+      if (copy) this.#keep(copy.subarray(0, consumed));
+      step[2] += consumed;
+      step[3] -= consumed;
+    });
+  }
+
+  /** Sends one request of the stream, and goes on when it is done. */
+  #decompress(part: Uint8Array, onRead: (consumed: number) => void): void {
     const operation = new Operation(part);
     operation.operation = OPCODE.decompress;
     operation.algorithm = ALGORITHM[this.#algorithm!];
     operation.session = this.#session;
     operation.capacity = Math.min(OUTPUT_BYTES, Math.max(MIN_OUTPUT_BYTES, part.byteLength * 8));
-    const copy = this.#copyToKeep(part);
     this.#start(operation, () => {
       const { consumed, produced } = operation;
-      if (copy) this.#keep(copy.subarray(0, consumed));
-      step[2] += consumed;
-      step[3] -= consumed;
       this.#produced += produced;
       this.#ended = (operation.flagsOut & CQE_FLAG.streamEnd) !== 0;
       this.#more = !this.#ended && produced === operation.capacity;
       this.ready.add(operation.data);
+      onRead(consumed);
       this.#advance();
     });
+  }
+
+  /**
+   * A long stream reads ahead: its input is taken before it has been read, so that reading goes on while output is handed
+   * on. In the beginning, where node:zlib can still say what is wrong, and near the end, each step waits.
+   */
+  #mayReadAhead([flush, , , length]: Step): boolean {
+    const isLong = this.#kept === undefined && !this.#ended && this.#current === undefined;
+    return isLong && flush === Z_NO_FLUSH && length > 0 && this.ready.length <= OUTPUT_BYTES;
+  }
+
+  #takeAhead(step: Step): void {
+    const [, input, at, length] = step;
+    const taken = Math.min(length, INPUT_BYTES);
+    this.#ahead = Buffer.from(input!.subarray(at, at + taken));
+    step[2] += taken;
+    step[3] -= taken;
+    this.#advance();
+  }
+
+  /** Reads on in what was taken, unless there is much output already. */
+  #readAhead(bytes: Buffer): void {
+    if (this.#ended && bytes.length > 0) {
+      this.#passEnd(bytes);
+      if (!this.#ahead) return;
+    }
+    if (bytes.length === 0 && !this.#more) this.#ahead = undefined;
+    else if (this.ready.length < Math.max(2 * OUTPUT_BYTES, this.step?.[6] ?? 0)) {
+      this.#decompress(bytes, (consumed) => {
+        this.#ahead = bytes.subarray(consumed);
+      });
+    }
+  }
+
+  /** The stream has ended within what was taken: the rest is another member, or was taken too soon. */
+  #passEnd(bytes: Buffer): void {
+    if (this.#algorithm === 'gzip' && bytes[0] === GZIP_START) {
+      this.#ended = false;
+      return;
+    }
+    this.#ahead = undefined;
+    if (this.#algorithm === 'gzip' && bytes[0] !== 0) {
+      this.failed('incorrect header check', Z_DATA_ERROR, 'Z_DATA_ERROR');
+      return;
+    }
+    this.stream.bytesWritten -= bytes.length;
   }
 
   /** Whether a member of gzip begins here; where not, the step is somebody else's. */
@@ -215,6 +284,7 @@ export class InflateHandle extends StreamHandle {
     const runner = this.#runner;
     const current = this.#current;
     this.#current = undefined;
+    this.#ahead = undefined;
     // The session that is being opened is closed as soon as it is there.
     if (!runner || this.#session === 0) return;
     if (current) runner.drop(current);
