@@ -39,6 +39,8 @@ export interface NodeStream extends zlib.Zlib {
   _handle: NodeHandle | null;
   /** Room and input that the last step left. */
   _writeState: Uint32Array;
+  /** The length of the buffers that output comes in. */
+  _chunkSize: number;
   bytesWritten: number;
   readonly writableEnded: boolean;
   destroy(error?: Error): void;
