@@ -107,7 +107,7 @@ export class DeflateHandle extends StreamHandle {
       this.#lastFlush = Z_NO_FLUSH;
       const isEnd = flush === Z_FINISH && step[3] === 0;
       if (this.#heldLength < PIECE_BYTES || isEnd) continue;
-      this.widen();
+      this.widen(step);
       this.#send(Z_NO_FLUSH);
     }
     if (step[3] > 0) return;

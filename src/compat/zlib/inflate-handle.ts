@@ -196,7 +196,7 @@ export class InflateHandle extends StreamHandle {
   }
 
   #takeAhead(step: Step): void {
-    this.widen();
+    this.widen(step);
     const [, input, at, length] = step;
     const taken = Math.min(length, INPUT_BYTES);
     this.#ahead = Buffer.from(input!.subarray(at, at + taken));

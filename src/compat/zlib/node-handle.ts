@@ -39,7 +39,9 @@ export interface NodeStream extends zlib.Zlib {
   _handle: NodeHandle | null;
   /** Room and input that the last step left. */
   _writeState: Uint32Array;
-  /** The length of the buffers that output comes in. */
+  /** Where output goes, up to where it has got there, and the length of such buffers. */
+  _outBuffer: Buffer;
+  _outOffset: number;
   _chunkSize: number;
   bytesWritten: number;
   readonly writableEnded: boolean;

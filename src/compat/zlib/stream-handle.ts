@@ -120,9 +120,20 @@ export abstract class StreamHandle implements NodeHandle {
   /** Undefined once there is more than is kept. */
   protected abstract history(): History | undefined;
 
-  /** The stream is a long one: where each chunk of output waits for the one before, fewer are better. */
-  protected widen(): void {
-    if (this.stream._chunkSize === constants.Z_DEFAULT_CHUNK) this.stream._chunkSize = LONG_CHUNK_BYTES;
+  /**
+   * The stream is a long one: where each chunk of output waits for the one before, fewer are better. The step under way
+   * gets a larger buffer, and so do those that follow.
+   */
+  protected widen(step: Step): void {
+    const { stream } = this;
+    if (stream._chunkSize !== constants.Z_DEFAULT_CHUNK) return;
+    stream._chunkSize = LONG_CHUNK_BYTES;
+    stream._outBuffer = Buffer.allocUnsafeSlow(LONG_CHUNK_BYTES);
+    stream._outOffset = 0;
+    this.availOutBefore = LONG_CHUNK_BYTES;
+    step[4] = stream._outBuffer;
+    step[5] = 0;
+    step[6] = LONG_CHUNK_BYTES;
   }
 
   /** Ends the step under way with so much input left; what is ready goes where there is room. */
