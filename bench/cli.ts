@@ -99,14 +99,14 @@ async function race(budget: Budget, program: string, commands: (file: string) =>
 }
 
 /** A folder for temporary files: in memory if there is room. */
-function roomFor(bytes: number): string {
+export function roomFor(bytes: number): string {
   if (!existsSync(SHARED_MEMORY)) return tmpdir();
   const { bavail, bsize } = statfsSync(SHARED_MEMORY);
   return bavail * bsize > 2 * bytes ? SHARED_MEMORY : tmpdir();
 }
 
 /** Text repeats only at distances that no window of deflate (32 KiB) sees. */
-function writeText(file: string, bytes: number): void {
+export function writeText(file: string, bytes: number): void {
   const text = allText();
   const fd = openSync(file, 'wx');
   for (let left = bytes; left > 0; ) left -= writeSync(fd, text, 0, Math.min(left, text.length));

@@ -43,7 +43,7 @@ async function growth(side: string, count: number): Promise<number> {
   return result.growth / MB;
 }
 
-function availableBytes(): number {
+export function availableBytes(): number {
   const match = /^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'));
   return match ? Number(match[1]) * 1024 : 0;
 }

@@ -9,7 +9,9 @@ import { latency } from './latency.js';
 import { FULL_BUDGET, QUICK_BUDGET, type RowPlan, runRow, type Suite } from './measure.js';
 import { memory } from './memory.js';
 import { describeMachine, formatReport, type SuiteReport } from './report.js';
+import { small } from './small.js';
 import { starvation } from './starvation.js';
+import { stream } from './stream.js';
 import { syscalls } from './syscalls.js';
 import { throughputSuite } from './throughput.js';
 
@@ -25,6 +27,8 @@ const SUITES: Suite[] = [
   broker,
   crossover,
   kernelVsUser,
+  stream,
+  small,
 ];
 
 const USAGE = `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]

@@ -10,6 +10,7 @@ import {
   eachBytes,
   type RequestOptions,
 } from '../algorithms/options.js';
+import type { Runner } from '../algorithms/runner.js';
 import type { DeviceQueue, DriverDevice } from '../driver/driver.js';
 import { ArgumentError, ClosedError } from '../errors.js';
 import type { Attachment } from './attach.js';
@@ -236,6 +237,12 @@ export class Accelerator extends Classes {
   ): AsyncGenerator<Buffer, void, void> {
     this.#checkOpen();
     return decompressChunks(this.#calls.job(false), eachBytes(source), decompressParameters(options));
+  }
+
+  /** @internal For streams whose state is kept above (compat). */
+  runner(): Runner {
+    this.#checkOpen();
+    return this.#calls.job(false);
   }
 
   /** Parameters checked once, for many requests. */

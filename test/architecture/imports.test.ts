@@ -30,6 +30,7 @@ const RULES: Record<string, Rule> = {
   device: { may: ['errors', 'abi', 'sys', 'transport/vfio-user'], types: ['transport'] },
   broker: { may: ['errors', 'nearest', 'abi', 'sys', 'transport', 'device'] },
   accelerator: { may: ['errors', 'abi', 'sys', 'transport', 'queue', 'driver', 'algorithms', 'device'] },
+  compat: { may: ['errors', 'abi', 'sys', 'driver', 'algorithms', 'device', 'accelerator'] },
   index: { may: ['errors', 'abi', 'driver', 'algorithms', 'accelerator'], types: ['device'] },
   cli: {
     may: [

@@ -1,0 +1,40 @@
+import { CallerEngines } from '../accelerator/caller-engines.js';
+import { operationError } from '../accelerator/job.js';
+import { checkSettings } from '../accelerator/settings.js';
+import type { Operation } from '../algorithms/operation.js';
+import type { Runner } from '../algorithms/runner.js';
+import { UnsupportedError } from '../errors.js';
+
+/** What results and errors say in place of a device. */
+const HERE = 'calling thread';
+
+/** Runs requests in the calling thread, one after the other: for synchronous calls, which no device has to be opened for. */
+export class CallerRunner implements Runner {
+  readonly window = 1;
+  #engines: CallerEngines | undefined;
+
+  start(operation: Operation): void {
+    this.#engines ??= new CallerEngines(checkSettings({}).disabledEngines);
+    const offer = this.#engines.offerFor(operation, undefined);
+    if (!offer) throw new UnsupportedError('no engine of this thread can do this');
+    this.#engines.run(operation, offer, undefined);
+  }
+
+  startAfter(operation: Operation): void {
+    this.start(operation);
+  }
+
+  wait(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  check(operation: Operation): void {
+    const error = operationError(operation, HERE, 0);
+    if (error) throw error;
+  }
+
+  drop(): void {}
+}
+
+/** This thread's. */
+export const callerRunner = new CallerRunner();

@@ -1,0 +1,204 @@
+import zlib from 'node:zlib';
+import type { CompressionAlgorithm } from '../../abi/algorithms.js';
+import type { Accelerator } from '../../accelerator/accelerator.js';
+import {
+  compressOperation,
+  decompressOperation,
+  isPlainSuccess,
+  isWholeInput,
+  type Steps,
+  WHOLE_INPUT_BYTES,
+} from '../../algorithms/compression.js';
+import { decompressGrowing } from '../../algorithms/decompression.js';
+import { callerRunner } from '../caller-runner.js';
+import { shared } from '../shared-accelerator.js';
+import { type Plan, planCall } from './choice.js';
+import { countAccelerated, countCaller, countNode, type Reason } from './counters.js';
+import { algorithmOf, type Format } from './formats.js';
+
+type Callback = (error: Error | null, result: Buffer) => void;
+type NodeCall = (input: unknown, options: unknown, callback?: unknown) => void;
+type NodeSyncCall = (input: unknown, options?: unknown) => Buffer;
+
+/** While the accelerator is being opened, as many calls as the pool has threads go to node:zlib, and the rest waits. */
+const NODE_WIDTH = 4;
+/** The most bytes that a synchronous call reads or makes in one request. */
+const SYNC_BYTES = 256 * 1024 * 1024;
+
+/** Everything that a call needs, whoever answers it. */
+interface Call {
+  node: NodeCall;
+  given: unknown;
+  options: unknown;
+  callback: Callback;
+  bytes: Uint8Array;
+  algorithm: CompressionAlgorithm;
+  compresses: boolean;
+  plan: Plan;
+}
+
+let nodeCalls = 0;
+
+/** A function of node:zlib with a callback, by the accelerator where that can do it. */
+export function makeCall(name: string, format: Format): NodeCall {
+  const node = (zlib as unknown as Record<string, NodeCall>)[name]!;
+  const call: NodeCall = (given, options, callback) => {
+    const [wishes, back] = typeof options === 'function' ? [undefined, options] : [options, callback];
+    const reason =
+      typeof back === 'function' ? begin(node, format, given, wishes, back as Callback) : 'argument';
+    if (reason === undefined) return;
+    countNode('calls', reason);
+    node(given, options, callback);
+  };
+  return named(call, node);
+}
+
+/** Begins a call; or says why node:zlib must do it. */
+function begin(
+  node: NodeCall,
+  format: Format,
+  given: unknown,
+  options: unknown,
+  callback: Callback,
+): Reason | undefined {
+  const bytes = bytesOf(given);
+  if (!bytes) return 'argument';
+  const plan = planCall(format, options);
+  if (typeof plan === 'string') return plan;
+  const algorithm = format.compresses ? format.algorithm : algorithmOf(format.algorithm, bytes);
+  if (algorithm === undefined) return 'format';
+  if (algorithm === 'br' && bytes.byteLength > WHOLE_INPUT_BYTES) return 'format';
+  const call = { node, given, options, callback, bytes, algorithm, compresses: format.compresses, plan };
+  const accelerator = shared.current;
+  if (accelerator) send(accelerator, call);
+  else if (!shared.isOpening) return 'no accelerator';
+  else if (nodeCalls < NODE_WIDTH) runOnNode(call);
+  else void shared.decided().then(() => sendLate(call));
+  return undefined;
+}
+
+function send(accelerator: Accelerator, call: Call): void {
+  const { bytes, algorithm, plan, callback } = call;
+  countAccelerated('calls');
+  const work = call.compresses
+    ? accelerator.compress(bytes, { algorithm, level: plan.level })
+    : accelerator.decompress(bytes, { algorithm, maxOutputLength: plan.maxOutputLength });
+  work.then(
+    (result) => {
+      if (result.byteLength > plan.maxOutputLength) again(call);
+      // What the callback throws is an uncaught exception, and no rejection.
+      else process.nextTick(callback, null, result);
+    },
+    (error: unknown) => {
+      shared.noteError(accelerator, error);
+      again(call);
+    },
+  );
+}
+
+/** Whatever went wrong, node:zlib says it as callers expect it; or it was the device that failed, and all is well. */
+function again({ node, given, options, callback }: Call): void {
+  countNode('calls', 'failure');
+  try {
+    node(given, options, callback);
+  } catch (error) {
+    // A buffer that was transferred away meanwhile.
+    process.nextTick(callback as (error: unknown) => void, error);
+  }
+}
+
+function runOnNode({ node, given, options, callback }: Call): void {
+  nodeCalls++;
+  countNode('calls', 'starting');
+  node(given, options, (error: Error | null, result: Buffer) => {
+    nodeCalls--;
+    callback(error, result);
+  });
+}
+
+/** Sends a call that has waited for the accelerator. */
+function sendLate(call: Call): void {
+  const accelerator = shared.current;
+  if (accelerator) send(accelerator, call);
+  else runOnNode(call);
+}
+
+/** A synchronous function of node:zlib, by the engines of the calling thread where they can do it. */
+export function makeSyncCall(name: string, format: Format): NodeSyncCall {
+  const node = (zlib as unknown as Record<string, NodeSyncCall>)[`${name}Sync`]!;
+  const call: NodeSyncCall = (given, options) => {
+    const outcome = trySync(format, given, options);
+    if (typeof outcome !== 'string') return outcome;
+    countNode('calls', outcome);
+    return node(given, options);
+  };
+  return named(call, node);
+}
+
+function trySync(format: Format, given: unknown, options: unknown): Buffer | Reason {
+  const bytes = bytesOf(given);
+  if (!bytes) return 'argument';
+  const plan = planCall(format, options);
+  if (typeof plan === 'string') return plan;
+  const algorithm = format.compresses ? format.algorithm : algorithmOf(format.algorithm, bytes);
+  // Brotli and Zstandard would be the same library, called in the same thread.
+  if (algorithm === undefined || algorithm === 'br' || algorithm === 'zstd') return 'format';
+  if (bytes.byteLength > SYNC_BYTES) return 'format';
+  try {
+    const result = format.compresses
+      ? compressHere(bytes, algorithm, plan.level)
+      : decompressHere(bytes, algorithm, plan.maxOutputLength);
+    if (result.byteLength > plan.maxOutputLength) return 'failure';
+    countCaller();
+    return result;
+  } catch {
+    return 'failure';
+  }
+}
+
+function compressHere(bytes: Uint8Array, algorithm: CompressionAlgorithm, level: number): Buffer {
+  const operation = compressOperation(bytes, { algorithm, level });
+  callerRunner.start(operation);
+  callerRunner.check(operation);
+  return trimmed(operation.data);
+}
+
+function decompressHere(bytes: Uint8Array, algorithm: CompressionAlgorithm, maxOutputLength: number): Buffer {
+  const parameters = { algorithm, maxOutputLength, ignoreTrailing: false };
+  if (isWholeInput(bytes)) {
+    const operation = decompressOperation(bytes, parameters);
+    callerRunner.start(operation);
+    if (isPlainSuccess(operation, parameters)) return trimmed(operation.data);
+  }
+  return trimmed(finish(decompressGrowing(callerRunner, bytes, bytes.byteLength, parameters, SYNC_BYTES)));
+}
+
+/** Requests in the calling thread are done when they have been started. */
+function finish<T>(steps: Steps<T>): T {
+  let step = steps.next();
+  while (!step.done) step = steps.next();
+  return step.value;
+}
+
+/** A result that fills little of the memory that was reserved for it is copied, and lets go of that memory. */
+function trimmed(result: Buffer): Buffer {
+  const isWasteful = result.buffer.byteLength > 2 * result.byteLength + 64 * 1024;
+  return isWasteful ? Buffer.from(result) : result;
+}
+
+/** What node:zlib takes, as bytes; undefined for what it refuses. */
+function bytesOf(given: unknown): Uint8Array | undefined {
+  if (typeof given === 'string') return Buffer.from(given);
+  if (given instanceof Uint8Array) return given;
+  if (ArrayBuffer.isView(given)) return new Uint8Array(given.buffer, given.byteOffset, given.byteLength);
+  if (given instanceof ArrayBuffer || given instanceof SharedArrayBuffer) return new Uint8Array(given);
+  return undefined;
+}
+
+/** Gives a function the name and length of the one that it stands for. */
+export function named<F extends object>(own: F, node: { name: string; length: number }): F {
+  return Object.defineProperties(own, {
+    name: { value: node.name, configurable: true },
+    length: { value: node.length, configurable: true },
+  });
+}

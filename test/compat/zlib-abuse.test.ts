@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Broker } from '../broker/support-broker.js';
+import { runChild } from '../support/expect.js';
+
+/* What careless programs do to streams and calls, and what may happen to them: each in a process of its own. */
+
+const HEAD = `
+  const zlib = (await import(new URL('./compat/zlib/index.js', library))).default;
+  const node = (await import('node:zlib')).default;
+  const stats = zlib[Symbol.for('warpdrive.zlib')];
+  const { promisify } = await import('node:util');
+  const ready = async () => { while (stats().accelerated.calls === 0) await promisify(zlib.gzip)('x'); };
+  const data = Buffer.alloc(3_000_000, 'some text to be compressed, and more of it; ');
+`;
+
+async function ends(
+  source: string,
+  expected: { code: number; stdout?: string },
+  env: Record<string, string> = {},
+  flags: string[] = [],
+): Promise<string> {
+  const { code, signal, stdout, stderr } = await runChild(HEAD + source, flags, {
+    WARPDRIVE_DEVICE: 'embedded',
+    ...env,
+  });
+  assert.deepEqual({ code, signal }, { code: expected.code, signal: null }, stderr);
+  if (expected.stdout !== undefined) assert.equal(stdout, expected.stdout, stderr);
+  return stderr;
+}
+
+describe('warpdrive/zlib, abused', () => {
+  it('lets a process end that has nothing left to do', async () => {
+    const code = 0;
+    await ends(`console.log(zlib.gunzipSync(zlib.gzipSync('all')).toString());`, { code, stdout: 'all\n' });
+    await ends(`zlib.gzip('x', () => console.log('done'));`, { code, stdout: 'done\n' });
+    await ends(`await ready(); zlib.gzip('x', () => console.log('done'));`, { code, stdout: 'done\n' });
+    await ends(`await ready(); zlib.createGzip().write(data); zlib.createGunzip().write('\\x1f');`, { code });
+    await ends(
+      `zlib.createGunzip().on('data', () => {}).on('end', () => console.log('end')).end(node.gzipSync(data));`,
+      { code, stdout: 'end\n' },
+    );
+  });
+
+  it('lets a process exit with work pending', async () => {
+    for (const when of [
+      '',
+      'await ready();',
+      'await ready(); setImmediate(() => process.exit(7)); await 0;',
+    ]) {
+      await ends(
+        `${when}
+        for (let i = 0; i < 20; i++) zlib.gzip(data, { level: 9 }, () => {});
+        const stream = zlib.createGzip({ level: 9 });
+        stream.write(data);
+        zlib.createGunzip().write(node.gzipSync(data));
+        setTimeout(() => process.exit(7), 20);
+        `,
+        { code: 7 },
+      );
+    }
+  });
+
+  it('makes what a callback throws an uncaught exception', async () => {
+    for (const call of [`zlib.gzip('x', f)`, `zlib.gunzip('bad', f)`, `zlib.createGzip().write(data, f)`]) {
+      await ends(
+        `await ready();
+        process.on('unhandledRejection', () => process.exit(3));
+        process.on('uncaughtException', (error) => process.exit(error.message === 'mine' ? 5 : 4));
+        const f = () => { throw new Error('mine'); };
+        ${call};
+        setTimeout(() => {}, 5000);
+        `,
+        { code: 5 },
+      );
+    }
+  });
+
+  it('outlives worker threads that are terminated with work in flight', async () => {
+    await ends(
+      `
+      const { Worker } = await import('node:worker_threads');
+      const source = \`
+        (async () => {
+          const zlib = (await import('\${new URL('./compat/zlib/index.js', library)}')).default;
+          const packed = (await import('node:zlib')).gzipSync(Buffer.alloc(3000000, 'some text'));
+          const { parentPort } = await import('node:worker_threads');
+          const data = Buffer.alloc(3000000, 'some text');
+          const stats = zlib[Symbol.for('warpdrive.zlib')];
+          // A thread that ends while it loads a library is another matter (docs/security.md, "Known limits").
+          while (stats().accelerated.calls === 0) await new Promise((resolve) => zlib.gzip('x', resolve));
+          const stream = zlib.createGzip({ level: 9 });
+          (function more() { stream.write(data, more); stream.read(); })();
+          const back = zlib.createGunzip();
+          (function more() { back.write(packed, more); back.read(); })();
+          parentPort.postMessage('busy');
+          for (;;) await new Promise((resolve) => zlib.gzip(data, resolve));
+        })();
+      \`;
+      for (let round = 0; round < 6; round++) {
+        const worker = new Worker(source, { eval: true });
+        await new Promise((resolve, reject) => { worker.once('message', resolve); worker.once('error', reject); });
+        await new Promise((resolve) => setTimeout(resolve, round * 10));
+        await worker.terminate();
+      }
+      console.log(zlib.gunzipSync(zlib.gzipSync('alive')).toString());
+      `,
+      { code: 0, stdout: 'alive\n' },
+      { WARPDRIVE_ENGINES: '1' },
+    );
+  });
+
+  it('is not hurt by buffers that change or go away while it works', async () => {
+    await ends(
+      `await ready();
+      const copy = () => { const made = new Uint8Array(data.length); made.set(data); return made; };
+      const goAway = (bytes) => structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+      for (const spoil of [(bytes) => bytes.fill(1), goAway]) {
+        const results = [];
+        for (let i = 0; i < 8; i++) {
+          const bytes = copy();
+          results.push(new Promise((resolve) => zlib.gzip(bytes, resolve)));
+          spoil(bytes);
+        }
+        await Promise.all(results);
+        for (const create of ['createGzip', 'createGunzip']) {
+          const stream = zlib[create]();
+          const bytes = copy();
+          if (create === 'createGunzip') bytes.set(node.gzipSync(data));
+          stream.on('error', () => {});
+          const closed = new Promise((resolve) => stream.on('close', resolve));
+          stream.resume();
+          stream.write(bytes);
+          spoil(bytes);
+          stream.end();
+          await closed;
+        }
+      }
+      console.log('alive');
+      `,
+      { code: 0, stdout: 'alive\n' },
+    );
+  });
+
+  it('keeps nothing of streams that are destroyed in the middle', async () => {
+    await ends(
+      `await ready();
+      const packed = node.gzipSync(data);
+      let late = 0;
+      for (let round = 0; round < 300; round++) {
+        for (const [stream, bytes] of [[zlib.createGzip(), data], [zlib.createGunzip(), packed]]) {
+          let gone = false;
+          stream.on('data', () => { if (gone) late++; });
+          stream.on('error', () => {});
+          stream.write(bytes.subarray(0, 200_000 + round));
+          if (round % 3 === 0) await new Promise(setImmediate);
+          if (round % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+          stream.destroy();
+          gone = true;
+        }
+      }
+      await promisify(zlib.gunzip)(packed);
+      console.log(late, process.memoryUsage.rss() < 600e6);
+      `,
+      { code: 0, stdout: '0 true\n' },
+    );
+  });
+
+  it('holds thousands of idle streams in little memory', async () => {
+    await ends(
+      `await ready();
+      const before = process.memoryUsage.rss();
+      const streams = [];
+      for (let i = 0; i < 5000; i++) streams.push(zlib.createGzip(), zlib.createGunzip());
+      const each = (process.memoryUsage.rss() - before) / streams.length;
+      console.log(each < 12_000 || each);
+      `,
+      { code: 0, stdout: 'true\n' },
+    );
+  });
+
+  it('answers from node:zlib where there is no accelerator, and counts it', async () => {
+    await ends(
+      `const [packed, more] = await Promise.all([promisify(zlib.gzip)(data), promisify(zlib.gzip)('more')]);
+      const again = await promisify(zlib.gunzip)(packed);
+      const parts = [];
+      for await (const part of zlib.createGunzip().end(packed)) parts.push(part);
+      const { accelerated, node: { calls, streams } } = stats();
+      console.log(again.equals(data), Buffer.concat(parts).equals(data), accelerated.calls, calls, streams);
+      `,
+      { code: 0, stdout: 'true true 0 3 1\n' },
+      { WARPDRIVE_DEVICE: 'unix:/nowhere/at/all' },
+    );
+  });
+
+  it('ends streams with an error when their broker goes away, and goes on without it', async (t) => {
+    const broker = await Broker.start(t);
+    await ends(
+      `await ready();
+      const packed = node.gzipSync(data);
+      const ended = [[zlib.createGzip(), data], [zlib.createGunzip(), packed]].map(([stream, bytes]) => {
+        stream.resume();
+        stream.write(bytes.subarray(0, 4000));
+        const more = () => { if (!stream.destroyed) { stream.write(data.subarray(0, 100_000)); setTimeout(more, 5); } };
+        return new Promise((resolve) => {
+          stream.on('error', (error) => resolve(error.code));
+          setTimeout(() => stream.write(bytes.subarray(4000, 8000)), 50);
+          if (bytes === data) setTimeout(more, 60);
+          else setTimeout(() => stream.write(bytes.subarray(8000)), 600);
+        });
+      });
+      setTimeout(() => process.kill(${broker.pid}, 'SIGKILL'), 200);
+      console.log(JSON.stringify(await Promise.all(ended)));
+      const results = await Promise.all([promisify(zlib.gzip)(data), promisify(zlib.gunzip)(packed)]);
+      console.log(node.gunzipSync(results[0]).equals(data), results[1].equals(data));
+      process.exit(0);
+      `,
+      { code: 0, stdout: '["ERR_WARPDRIVE_DEVICE_LOST","ERR_WARPDRIVE_DEVICE_LOST"]\ntrue true\n' },
+      { WARPDRIVE_DEVICE: `unix:${broker.socket}` },
+    );
+  });
+});
