@@ -98,6 +98,7 @@ describe('what cannot be opened, and why', () => {
     assert.match(elsewhere('allocate', EDU, { limit: 2048 }), /^done/);
     await using(EDU, async () => {
       assert.match(elsewhere('open', EDU), /EBUSY|another process has a device of IOMMU group/);
+      await assert.rejects(openVfio(`vfio:${EDU}`), /this process has 0000:00:10.0 already/);
     });
     assert.match(elsewhere('open', EDU), /^done/);
   });

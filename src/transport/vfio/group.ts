@@ -28,7 +28,8 @@ export class VfioGroup implements AddressSpace {
   readonly #number: string;
   readonly #fd: number;
   readonly #container: number;
-  #devices = 0;
+  /** The devices of it that are open, by their names in /sys. */
+  readonly #devices = new Set<string>();
 
   private constructor(number: string, fd: number, container: number, iommu: Iommu) {
     this.#number = number;
@@ -63,21 +64,30 @@ export class VfioGroup implements AddressSpace {
     }
   }
 
-  /** A device of the group, by its name in /sys. The caller closes it, and then calls `release`. */
+  /**
+   * A device of the group, by its name in /sys. The caller closes it, and then calls `release`.
+   * @throws SystemError with EBUSY if this thread has it: two drivers would be in each other's way
+   */
   openDevice(name: string): number {
+    if (this.#devices.has(name)) {
+      throw new SystemError('open', ERRNO.EBUSY, `this process has ${name} already`, {
+        hint: 'close what has it first, or use that',
+      });
+    }
     try {
       const fd = ioctl(this.#fd, 'VFIO_GROUP_GET_DEVICE_FD', VFIO.groupGetDeviceFd, Buffer.from(`${name}\0`));
-      this.#devices++;
+      this.#devices.add(name);
       return fd;
     } catch (error) {
-      if (this.#devices === 0) this.#close();
+      if (this.#devices.size === 0) this.#close();
       throw error;
     }
   }
 
-  /** One device of it is closed; with the last one the group is. */
-  release(): void {
-    if (--this.#devices === 0) this.#close();
+  /** A device of it is closed; with the last one the group is. */
+  release(name: string): void {
+    this.#devices.delete(name);
+    if (this.#devices.size === 0) this.#close();
   }
 
   #close(): void {

@@ -42,7 +42,7 @@ export async function openVfio(text: string, options: VfioOptions = {}): Promise
   }
   const group = VfioGroup.open(number);
   const fd = group.openDevice(address.name);
-  return attach(name, fd, group, () => group.release());
+  return attach(name, fd, group, () => group.release(address.name));
 }
 
 function lookUp(address: VfioAddress): SysfsDevice {
