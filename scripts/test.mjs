@@ -1,18 +1,25 @@
 // `npm test`: sets up, builds, and runs every test. `npm test -- accelerator device` runs only test files whose path
-// contains one of the words. WARPDRIVE_TEST_NODE names another Node binary to run them with.
+// contains one of the words, and `--except hostile,cli/` leaves out those whose path contains one of these.
+// WARPDRIVE_TEST_NODE names another Node binary to run them with.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { parseArgs } from 'node:util';
 import { root, setup } from './setup.mjs';
 
 setup({ tools: true });
-const words = process.argv.slice(2);
+const { values, positionals: words } = parseArgs({
+  options: { except: { type: 'string', default: '' } },
+  allowPositionals: true,
+});
+const unwanted = values.except.split(',').filter((word) => word !== '');
 const folder = join(root, 'dist', 'test');
 const files = readdirSync(folder, { recursive: true })
   .map((name) => join(folder, String(name)))
   .filter((name) => name.endsWith('.test.js'))
   .filter((name) => words.length === 0 || words.some((word) => relative(folder, name).includes(word)))
+  .filter((name) => !unwanted.some((word) => relative(folder, name).includes(word)))
   .sort();
 if (files.length === 0) {
   process.stderr.write(`no test matches ${words.join(' ')}\n`);
