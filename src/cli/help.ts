@@ -207,7 +207,7 @@ options:
   bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 
 Measures this machine. Suites: latency, throughput, cli, syscalls, memory, starvation, idle,
-alloc, broker, crossover, all.
+alloc, broker, crossover, stream, small, all.
 
 ${ENVIRONMENT}`,
   demo: `usage: warpdrive demo

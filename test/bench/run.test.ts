@@ -143,6 +143,8 @@ describe('bench', () => {
       'alloc',
       'broker',
       'crossover',
+      'stream',
+      'small',
       'all',
     ];
     assert.ok(errors.includes(`suites: ${suites.join(', ')}`));

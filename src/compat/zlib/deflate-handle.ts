@@ -106,7 +106,9 @@ export class DeflateHandle extends StreamHandle {
       step[3] -= taken;
       this.#lastFlush = Z_NO_FLUSH;
       const isEnd = flush === Z_FINISH && step[3] === 0;
-      if (this.#heldLength === PIECE_BYTES && !isEnd) this.#send(Z_NO_FLUSH);
+      if (this.#heldLength < PIECE_BYTES || isEnd) continue;
+      this.widen(step);
+      this.#send(Z_NO_FLUSH);
     }
     if (step[3] > 0) return;
     if (flush !== Z_NO_FLUSH) this.#flush(flush);

@@ -19,9 +19,8 @@ const KEPT_BYTES = 256 * 1024;
 /** With less to begin with, a stream does not wait for the accelerator to be opened. */
 const WORTH_WAITING_BYTES = 32 * 1024;
 
-/** The first byte of gzip, and how many tell whether it is. */
+/** The first byte of gzip. */
 const GZIP_START = 0x1f;
-const MAGIC_BYTES = 4;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -197,6 +196,7 @@ export class InflateHandle extends StreamHandle {
   }
 
   #takeAhead(step: Step): void {
+    this.widen(step);
     const [, input, at, length] = step;
     const taken = Math.min(length, INPUT_BYTES);
     this.#ahead = Buffer.from(input!.subarray(at, at + taken));
@@ -235,9 +235,10 @@ export class InflateHandle extends StreamHandle {
 
   /** Whether a member of gzip begins here; where not, the step is somebody else's. */
   #isMember(input: Uint8Array, at: number, length: number): boolean {
-    const isUsual = algorithmOf('gzip', input.subarray(at, at + length)) !== undefined;
-    if (isUsual || length < MAGIC_BYTES) return isUsual || !this.handBackStep('format');
-    if (!this.handBackStep('format')) this.failed('incorrect header check', Z_DATA_ERROR, 'Z_DATA_ERROR');
+    if (algorithmOf('gzip', input.subarray(at, at + length)) !== undefined) return true;
+    if (this.handBackStep('format')) return false;
+    if (input[at] === GZIP_START) return true;
+    this.failed('incorrect header check', Z_DATA_ERROR, 'Z_DATA_ERROR');
     return false;
   }
 

@@ -39,6 +39,10 @@ export interface NodeStream extends zlib.Zlib {
   _handle: NodeHandle | null;
   /** Room and input that the last step left. */
   _writeState: Uint32Array;
+  /** Where output goes, up to where it has got there, and the length of such buffers. */
+  _outBuffer: Buffer;
+  _outOffset: number;
+  _chunkSize: number;
   bytesWritten: number;
   readonly writableEnded: boolean;
   destroy(error?: Error): void;

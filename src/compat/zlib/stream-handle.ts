@@ -12,6 +12,9 @@ const NOTHING = Buffer.alloc(0);
 /** Room for what node:zlib has to say again. */
 const SCRATCH_BYTES = 64 * 1024;
 
+/** Output of long streams comes in buffers of this size, unless a size was asked for. */
+const LONG_CHUNK_BYTES = 128 * 1024;
+
 /** A buffer that was transferred away has nothing more to give. */
 export function dropDetached(step: Step): void {
   const [, input, at, length] = step;
@@ -116,6 +119,22 @@ export abstract class StreamHandle implements NodeHandle {
   protected abstract release(): void;
   /** Undefined once there is more than is kept. */
   protected abstract history(): History | undefined;
+
+  /**
+   * The stream is a long one: where each chunk of output waits for the one before, fewer are better. The step under way
+   * gets a larger buffer, and so do those that follow.
+   */
+  protected widen(step: Step): void {
+    const { stream } = this;
+    if (stream._chunkSize !== constants.Z_DEFAULT_CHUNK) return;
+    stream._chunkSize = LONG_CHUNK_BYTES;
+    stream._outBuffer = Buffer.allocUnsafeSlow(LONG_CHUNK_BYTES);
+    stream._outOffset = 0;
+    this.availOutBefore = LONG_CHUNK_BYTES;
+    step[4] = stream._outBuffer;
+    step[5] = 0;
+    step[6] = LONG_CHUNK_BYTES;
+  }
 
   /** Ends the step under way with so much input left; what is ready goes where there is room. */
   protected done(inputLeft: number): void {
