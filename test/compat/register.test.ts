@@ -50,6 +50,16 @@ const PROGRAMS = {
     const packed = new Blob([bytes]).stream().pipeThrough(new CompressionStream('gzip'))
     const text = await new Response(packed.pipeThrough(new DecompressionStream('gzip'))).text()
     console.log(text === String(bytes), zlib[Symbol.for('warpdrive.zlib')]().accelerated.streams)`,
+  'web.mjs': `
+    import crypto, { subtle, webcrypto } from 'node:crypto'
+    import { CompressionStream as Imported } from 'node:stream/web'
+    const all = [crypto.subtle, webcrypto.subtle, globalThis.crypto.subtle]
+    const bytes = Buffer.from('text')
+    for (let i = 0; i < 2000; i++) {
+      await subtle.digest('SHA-256', bytes)
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    console.log(all.every((each) => each === subtle), Imported === CompressionStream)`,
   'server.mjs': `
     import { once } from 'node:events'
     import { createServer } from 'node:http'
@@ -144,9 +154,15 @@ describe('node --import warpdrive/register', () => {
     assert.equal(threads.length, 2);
   });
 
+  it('replaces what the Web has, where it is asked to', () => {
+    const { stdout, stderr } = run('web.mjs', { WARPDRIVE_REGISTER: 'zlib, web', WARPDRIVE_REPORT: '1' });
+    assert.equal(stdout, 'true true\n');
+    assert.match(stderr, /: zlib: [^\n]*\n[^\n]*: subtle: accelerated digest \d+; by Node /);
+  });
+
   it('refuses a part that it does not know', () => {
     const { status, stderr, stdout } = run('module.mjs', { WARPDRIVE_REGISTER: 'zlib,zilb' });
-    assert.match(stderr, /WARPDRIVE_REGISTER asks for 'zilb'.*known are zlib/);
+    assert.match(stderr, /WARPDRIVE_REGISTER asks for 'zilb'.*known are zlib, web/);
     assert.notEqual(status, 0);
     assert.equal(stdout, '');
   });

@@ -1,8 +1,10 @@
 import zlib from 'node:zlib';
 import { ArgumentError } from '../../errors.js';
+import { webSummary } from '../web/summary.js';
 import ownZlib from '../zlib/index.js';
 import { zlibSummary } from '../zlib/summary.js';
 import { replaceModule } from './replace-module.js';
+import { replaceWeb } from './replace-web.js';
 
 /** Something that can be replaced for a whole program. */
 interface Part {
@@ -13,6 +15,7 @@ interface Part {
 
 export const PARTS = {
   zlib: { replace: () => replaceModule(zlib, ownZlib), summary: zlibSummary },
+  web: { replace: replaceWeb, summary: webSummary },
 } satisfies Record<string, Part>;
 
 export type PartName = keyof typeof PARTS;
