@@ -14,7 +14,6 @@ const KEEP_ALIVE_MS = 0x7fffffff;
 export class SharedAccelerator {
   #current: Accelerator | undefined;
   #opening = false;
-  #failure: Error | undefined;
   #retryAt = 0;
   #decided: Promise<void> = Promise.resolve();
   #keepAlive: NodeJS.Timeout | undefined;
@@ -30,11 +29,6 @@ export class SharedAccelerator {
     return this.#opening;
   }
 
-  /** Why there is none, the last time that one was looked for. */
-  get failure(): Error | undefined {
-    return this.#failure;
-  }
-
   /** Resolves when opening, which is under way, has ended one way or the other. */
   decided(): Promise<void> {
     this.#keepAlive ??= setTimeout(() => {}, KEEP_ALIVE_MS);
@@ -45,13 +39,8 @@ export class SharedAccelerator {
   noteError(accelerator: Accelerator, error: unknown): void {
     if (!(error instanceof DeviceLostError) || accelerator !== this.#current) return;
     this.#current = undefined;
-    this.#fail(error);
-    accelerator.close().catch(() => {});
-  }
-
-  #fail(error: Error): void {
-    this.#failure = error;
     this.#retryAt = performance.now() + RETRY_MS;
+    accelerator.close().catch(() => {});
   }
 
   #start(): void {
@@ -63,9 +52,9 @@ export class SharedAccelerator {
   async #open(): Promise<void> {
     try {
       this.#current = await open();
-      this.#failure = undefined;
-    } catch (error) {
-      this.#fail(error as Error);
+    } catch {
+      // There is none; calls go elsewhere, and say so in their counters.
+      this.#retryAt = performance.now() + RETRY_MS;
     }
     clearTimeout(this.#keepAlive);
     this.#keepAlive = undefined;
