@@ -59,11 +59,8 @@ export function planCall(format: Format, options: unknown): Plan | Reason {
 /** What a stream asks for, or why node:zlib must do it. Other options than zlib's are those of streams. */
 export function planStream(format: Format, options: unknown): Plan | Reason {
   if (typeof options !== 'object' || options === null) return planCall(format, undefined);
-  const { level, memLevel, strategy, windowBits, dictionary, rejectGarbageAfterEnd } = options as Record<
-    string,
-    unknown
-  >;
-  if (dictionary !== undefined || rejectGarbageAfterEnd) return 'option';
+  const { level, memLevel, strategy, windowBits, dictionary } = options as Record<string, unknown>;
+  if (dictionary !== undefined) return 'option';
   return planCall(format, { level, memLevel, strategy, windowBits });
 }
 

@@ -38,8 +38,12 @@ function useAccelerator(name: ClassName, stream: NodeStream, options: unknown): 
   const plan = planStream(format, options);
   if (typeof plan === 'string') countNode('streams', plan);
   else if (!stepCallback) countNode('streams', 'this version of Node');
-  else if (!format.compresses) stream._handle = new InflateHandle(stream, format.algorithm);
-  else stream._handle = new DeflateHandle(stream, format.algorithm!, plan.level);
+  else if (!format.compresses) {
+    const isStrict = Boolean(
+      (options as { rejectGarbageAfterEnd?: boolean } | undefined)?.rejectGarbageAfterEnd,
+    );
+    stream._handle = new InflateHandle(stream, format.algorithm, isStrict);
+  } else stream._handle = new DeflateHandle(stream, format.algorithm!, plan.level);
 }
 
 /** A function like createGzip. */

@@ -1,8 +1,8 @@
-import zlib from 'node:zlib';
 import { DEFAULT_LEVEL, type DeflateAlgorithm } from '../../abi/algorithms.js';
 import { PIECE_BYTES, startPiece, takePiece } from '../../algorithms/compression.js';
 import { StreamTrailer, streamHeader } from '../../algorithms/framing.js';
 import type { Runner } from '../../algorithms/runner.js';
+import { nodeZlib } from '../../sys/node-zlib.js';
 import { shared } from '../shared-accelerator.js';
 import { countAccelerated } from './counters.js';
 import { constants } from './formats.js';
@@ -169,7 +169,7 @@ export class DeflateHandle extends StreamHandle {
   /** While there is no accelerator yet, a piece is a call of node:zlib. */
   #runOnNode(piece: Piece, input: Uint8Array, isLast: boolean): void {
     const options = { level: this.#level, finishFlush: isLast ? Z_FINISH : Z_SYNC_FLUSH };
-    zlib.deflateRaw(input, options, (error, bytes) => {
+    nodeZlib.deflateRaw(input, options, (error, bytes) => {
       piece.take = () => {
         if (error) throw error;
         this.#trailer.add(checksumOf(this.#algorithm, input), input.length);

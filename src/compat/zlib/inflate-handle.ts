@@ -27,6 +27,7 @@ const NOTHING = Buffer.alloc(0);
 /** Steps of inflate(): the stream's state is a session on the device, which decompresses ahead of what is asked for. */
 export class InflateHandle extends StreamHandle {
   readonly #given: DeflateAlgorithm | undefined;
+  readonly #isStrict: boolean;
   #algorithm: DeflateAlgorithm | undefined;
   #runner: Runner | undefined;
   #session = 0;
@@ -40,10 +41,11 @@ export class InflateHandle extends StreamHandle {
   #kept: Buffer[] | undefined = [];
   #keptLength = 0;
 
-  /** @param algorithm undefined where the first bytes say it */
-  constructor(stream: NodeStream, algorithm: DeflateAlgorithm | undefined) {
+  /** @param algorithm undefined where the first bytes say it; @param isStrict nothing may follow, not even a member */
+  constructor(stream: NodeStream, algorithm: DeflateAlgorithm | undefined, isStrict: boolean) {
     super(stream);
     this.#given = algorithm;
+    this.#isStrict = isStrict;
     // Opening takes longer than the first input: better begin now.
     void shared.current;
   }
@@ -150,7 +152,8 @@ export class InflateHandle extends StreamHandle {
       if (this.#ahead && length === 0 && flush === Z_NO_FLUSH) this.done(0);
       return;
     }
-    if (this.#ended && length > 0 && this.#algorithm === 'gzip' && input![at] !== 0) {
+    const mayFollow = this.#algorithm === 'gzip' && !this.#isStrict;
+    if (this.#ended && length > 0 && mayFollow && input![at] !== 0) {
       // Another member, or something else, of which node:zlib says what it is.
       if (!this.#isMember(input!, at, length)) return;
       this.#ended = false;
@@ -192,7 +195,10 @@ export class InflateHandle extends StreamHandle {
    */
   #mayReadAhead([flush, , , length]: Step): boolean {
     const isLong = this.#kept === undefined && !this.#ended && this.#current === undefined;
-    return isLong && flush === Z_NO_FLUSH && length > 0 && this.ready.length <= OUTPUT_BYTES;
+    // Whether something follows must be known before it is taken.
+    return (
+      isLong && !this.#isStrict && flush === Z_NO_FLUSH && length > 0 && this.ready.length <= OUTPUT_BYTES
+    );
   }
 
   #takeAhead(step: Step): void {

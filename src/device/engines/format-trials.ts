@@ -1,7 +1,7 @@
-import { brotliCompressSync, brotliDecompressSync } from 'node:zlib';
 import { ALGORITHM, type AlgorithmName } from '../../abi/algorithms.js';
 import { OPCODE, type OperationName, STATUS } from '../../abi/queue.js';
 import type { Mapping } from '../../sys/memory.js';
+import { nodeZlib } from '../../sys/node-zlib.js';
 import { type Engine, EngineRequest } from './engine.js';
 import { lz4BlockBound, lz4Table, packBlock, unpackBlock, unpackFrame } from './software-lz4.js';
 
@@ -61,7 +61,7 @@ type Codec = (bytes: Uint8Array) => Uint8Array;
 /** By format: somebody else's stream of the sample, and somebody else's way back (where there is one). */
 const FORMATS: Partial<Record<AlgorithmName, { packed: () => Uint8Array; unpack: Codec | undefined }>> = {
   zstd: { packed: () => Buffer.from(ZSTD_SAMPLE, 'base64'), unpack: undefined },
-  br: { packed: () => brotliCompressSync(SAMPLE), unpack: brotliDecompressSync },
+  br: { packed: () => nodeZlib.brotliCompressSync(SAMPLE), unpack: nodeZlib.brotliDecompressSync },
   lz4: {
     packed: () => Buffer.from(LZ4_SAMPLE, 'base64'),
     unpack: (bytes) => {

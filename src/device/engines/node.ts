@@ -1,13 +1,14 @@
-import zlib from 'node:zlib';
+import type { ZlibOptions } from 'node:zlib';
 import { ALGORITHM, DEFLATE_ALGORITHMS } from '../../abi/algorithms.js';
 import { OPCODE, STATUS } from '../../abi/queue.js';
 import { viewMemory } from '../../sys/libc.js';
+import { nodeZlib as zlib } from '../../sys/node-zlib.js';
 import { loadChecksums } from './checksum.js';
 import { type Capability, type Engine, EngineRequest, NO_SESSIONS, type Outcome } from './engine.js';
 
 /* node:zlib itself: always there, and the last resort. */
 
-type Run = (source: Uint8Array, options: zlib.ZlibOptions) => Buffer;
+type Run = (source: Uint8Array, options: ZlibOptions) => Buffer;
 
 const { constants } = zlib;
 /** Zstandard is in newer versions of Node alone; the published types of the oldest leave it out. */
@@ -24,7 +25,7 @@ if (zstdCompressSync) {
   COMPRESS[ALGORITHM.zstd] = (source, { level }) => {
     const { ZSTD_c_compressionLevel, ZSTD_c_checksumFlag } = zstdConstants;
     const params = { [ZSTD_c_compressionLevel!]: level!, [ZSTD_c_checksumFlag!]: 1 };
-    return zstdCompressSync(source, { params } as zlib.ZlibOptions);
+    return zstdCompressSync(source, { params } as ZlibOptions);
   };
 }
 /** Header flags of RFC 1952, 2.3.1. */

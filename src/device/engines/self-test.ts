@@ -1,7 +1,7 @@
-import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { ALGORITHM } from '../../abi/algorithms.js';
 import { OPCODE, STATUS } from '../../abi/queue.js';
 import { Mapping } from '../../sys/memory.js';
+import { nodeZlib } from '../../sys/node-zlib.js';
 import { type Engine, EngineRequest } from './engine.js';
 import { checksums, moves, packs } from './format-trials.js';
 import { CRYPTO_TRIALS } from './openssl-trials.js';
@@ -52,12 +52,12 @@ const deflates: Trial = (engine, memory) => {
   made.operation = OPCODE.compress;
   made.algorithm = ALGORITHM['deflate-raw'];
   made.level = 1;
-  return engine.run(made) === STATUS.ok && inflateRawSync(output(memory, made)).equals(SAMPLE);
+  return engine.run(made) === STATUS.ok && nodeZlib.inflateRawSync(output(memory, made)).equals(SAMPLE);
 };
 
 const inflates: Trial = (engine, memory) => {
   if (!offersDeflate(engine, 'decompress')) return true;
-  const packed = deflateRawSync(SAMPLE);
+  const packed = nodeZlib.deflateRawSync(SAMPLE);
   const made = request(memory, packed);
   made.operation = OPCODE.decompress;
   made.algorithm = ALGORITHM['deflate-raw'];

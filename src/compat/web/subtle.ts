@@ -1,0 +1,184 @@
+import { timingSafeEqual, webcrypto } from 'node:crypto';
+import { LIMITS } from '../../abi/queue.js';
+import type { Accelerator } from '../../accelerator/accelerator.js';
+import type { MessageOptions } from '../../accelerator/cipher-session.js';
+import { shared } from '../shared-accelerator.js';
+import { named } from '../zlib/calls.js';
+import { cipherFor, DIGESTS, macFor, rememberKey } from './key-use.js';
+import { countSubtle, type SubtleReason } from './subtle-counters.js';
+
+type Subtle = webcrypto.SubtleCrypto;
+type CryptoKey = webcrypto.CryptoKey;
+/** A method of subtle, whatever it is given. */
+type Method = (...given: unknown[]) => Promise<unknown>;
+/** What the accelerator makes of a call, or why it must be Node's own. */
+type Attempt = (accelerator: Accelerator, ...given: never[]) => Promise<unknown> | SubtleReason;
+
+const nodeSubtle = webcrypto.subtle;
+/** With room for what belongs to it. */
+const MAX_BYTES = LIMITS.maxTransfer - LIMITS.maxAux;
+const AES_BLOCK_BYTES = 16;
+/** Lengths that every version of Node takes; it finds out about others itself. */
+const MIN_GCM_IV_BYTES = 12;
+const MAX_GCM_IV_BYTES = 128;
+/** Measured: what is longer is hashed as fast by Node, which need not copy it twice. */
+const MAX_HASHED_BYTES = 16 * 1024;
+
+const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
+  digest(accelerator, algorithm: unknown, data: unknown) {
+    const digest = DIGESTS[nameOf(algorithm)];
+    if (digest === undefined) return 'algorithm';
+    const bytes = bytesOf(data, MAX_HASHED_BYTES);
+    if (typeof bytes === 'string') return bytes;
+    return accelerator.digest(bytes, { algorithm: digest }).then(alone);
+  },
+
+  encrypt: (accelerator, algorithm: unknown, key: CryptoKey, data: unknown) =>
+    transform(accelerator, 'encrypt', algorithm, key, data),
+
+  decrypt: (accelerator, algorithm: unknown, key: CryptoKey, data: unknown) =>
+    transform(accelerator, 'decrypt', algorithm, key, data),
+
+  sign(accelerator, algorithm: unknown, key: CryptoKey, data: unknown) {
+    const code = codeOf(accelerator, 'sign', algorithm, key, data);
+    return typeof code === 'string' ? code : code.then(alone);
+  },
+
+  verify(accelerator, algorithm: unknown, key: CryptoKey, signature: unknown, data: unknown) {
+    const given = bytesOf(signature);
+    if (typeof given === 'string') return given;
+    // Its bytes now: it may be changed meanwhile.
+    const wanted = Buffer.from(given);
+    const code = codeOf(accelerator, 'verify', algorithm, key, data);
+    if (typeof code === 'string') return code;
+    return code.then((found) => found.length === wanted.length && timingSafeEqual(found, wanted));
+  },
+};
+
+function transform(
+  accelerator: Accelerator,
+  method: 'encrypt' | 'decrypt',
+  algorithm: unknown,
+  key: CryptoKey,
+  data: unknown,
+): Promise<ArrayBuffer> | SubtleReason {
+  const name = nameOf(algorithm);
+  const message = messageOf(name, algorithm as Record<string, unknown>);
+  if (typeof message === 'string') return message;
+  const bytes = bytesOf(data);
+  if (typeof bytes === 'string') return bytes;
+  const session = cipherFor(accelerator, key, name, method);
+  return session ? session[method](bytes, message).then(alone) : 'key';
+}
+
+/** What belongs to one message, of an algorithm as Web Cryptography has it. */
+function messageOf(name: string, algorithm: Record<string, unknown>): MessageOptions | SubtleReason {
+  const { iv, additionalData, tagLength, counter, length } = algorithm;
+  const start = bytesOf(name === 'AES-CTR' ? counter : iv);
+  if (typeof start === 'string') return start;
+  if (name === 'AES-GCM') {
+    const { byteLength } = start;
+    if (byteLength < MIN_GCM_IV_BYTES || byteLength > MAX_GCM_IV_BYTES) return 'argument';
+    if (tagLength !== undefined && tagLength !== AES_BLOCK_BYTES * 8) return 'argument';
+    if (additionalData === undefined) return { iv: start };
+    const aad = bytesOf(additionalData);
+    return typeof aad === 'string' ? aad : { iv: start, aad };
+  }
+  if (start.byteLength !== AES_BLOCK_BYTES) return 'argument';
+  if (name === 'AES-CBC') return { iv: start };
+  // A shorter counter runs over within its bits alone.
+  if (name === 'AES-CTR' && length === AES_BLOCK_BYTES * 8) return { iv: start };
+  return 'algorithm';
+}
+
+function codeOf(
+  accelerator: Accelerator,
+  usage: 'sign' | 'verify',
+  algorithm: unknown,
+  key: CryptoKey,
+  data: unknown,
+): Promise<Buffer> | SubtleReason {
+  if (nameOf(algorithm) !== 'HMAC') return 'algorithm';
+  const bytes = bytesOf(data, MAX_HASHED_BYTES);
+  if (typeof bytes === 'string') return bytes;
+  return macFor(accelerator, key, usage)?.mac(bytes) ?? 'key';
+}
+
+/** The name of an algorithm, in whatever case. */
+function nameOf(algorithm: unknown): string {
+  const name =
+    typeof algorithm === 'string' ? algorithm : (algorithm as { name?: unknown } | undefined)?.name;
+  return typeof name === 'string' ? name.toUpperCase() : '';
+}
+
+/** Bytes as Web Cryptography takes them. What is empty may be detached, which Node's own finds out. */
+function bytesOf(data: unknown, most = MAX_BYTES): Uint8Array | SubtleReason {
+  const isView = ArrayBuffer.isView(data);
+  const buffer = isView ? data.buffer : data;
+  if (!(buffer instanceof ArrayBuffer)) return 'argument';
+  const bytes = isView ? new Uint8Array(buffer, data.byteOffset, data.byteLength) : new Uint8Array(buffer);
+  if (bytes.byteLength === 0) return 'argument';
+  return bytes.byteLength > most ? 'size' : bytes;
+}
+
+/** A result as a buffer of its own, with nothing beside it. */
+function alone(result: Buffer): ArrayBuffer {
+  return new Uint8Array(result).buffer;
+}
+
+/** A method of Node's own subtle, by the accelerator where it can. Whatever goes wrong there, Node's own says what it is. */
+function makeMethod(name: keyof Subtle): Method {
+  const node = (nodeSubtle[name] as unknown as Method).bind(nodeSubtle);
+  const attempt = ATTEMPTS[name];
+  const pass = (reason: SubtleReason, given: unknown[]): Promise<unknown> => {
+    countSubtle(name, reason);
+    return node(...given);
+  };
+  const method: Method = async (...given) => {
+    if (!attempt) return pass('method', given);
+    const accelerator = shared.current;
+    if (!accelerator) return pass('no accelerator', given);
+    try {
+      const outcome = attempt(accelerator, ...(given as never[]));
+      if (typeof outcome === 'string') return pass(outcome, given);
+      const result = await outcome;
+      countSubtle(name, undefined);
+      return result;
+    } catch (error) {
+      shared.noteError(accelerator, error);
+      return pass('failure', given);
+    }
+  };
+  return method;
+}
+
+/** Imports a key as Node does; of a secret one, remembers what it was made of. */
+const importKey: Method = async (format, given, ...rest) => {
+  countSubtle('importKey', 'method');
+  const bytes = format === 'raw' ? bytesOf(given) : 'argument';
+  const material = typeof bytes === 'string' ? undefined : Buffer.from(bytes);
+  const key = (await (nodeSubtle.importKey as unknown as Method).call(
+    nodeSubtle,
+    format,
+    given,
+    ...rest,
+  )) as CryptoKey;
+  if (material) rememberKey(key, material);
+  return key;
+};
+
+/** The methods of the running Node's subtle. */
+const METHODS = Object.entries(Object.getOwnPropertyDescriptors(Object.getPrototypeOf(nodeSubtle)))
+  .filter(([name, { value }]) => typeof value === 'function' && name !== 'constructor')
+  .map(([name]) => name as keyof Subtle);
+
+/** Web Cryptography's operations. Keys are Node's own. */
+export const subtle: Subtle = Object.create(
+  Object.getPrototypeOf(nodeSubtle),
+  Object.fromEntries(
+    METHODS.map((name) => {
+      const value = named(name === 'importKey' ? importKey : makeMethod(name), nodeSubtle[name]);
+      return [name, { value, writable: true, configurable: true }];
+    }),
+  ),
+);

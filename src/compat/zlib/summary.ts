@@ -1,0 +1,16 @@
+import { zlibStats } from './counters.js';
+
+/** What was done where, in one line. */
+export function zlibSummary(): string {
+  const { accelerated, caller, node } = zlibStats();
+  const reasons = Object.entries(node.reasons).map(([reason, count]) => `${reason} ${count}`);
+  return [
+    `zlib: ${work(accelerated)} accelerated`,
+    `${caller.calls} calls by engines of the calling thread`,
+    `${work(node)} by node:zlib${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}`,
+  ].join('; ');
+}
+
+function work({ calls, streams }: { calls: number; streams: number }): string {
+  return `${calls} calls and ${streams} streams`;
+}
