@@ -143,6 +143,7 @@ describe('bench', () => {
       'alloc',
       'broker',
       'crossover',
+      'kernel-vs-user',
       'stream',
       'small',
       'all',
