@@ -142,8 +142,7 @@ export class Dispatcher {
       // Another device is found on the event loop, which stands still here.
       this.#withdraw(operation);
     }
-    this.#waiter.settle();
-    if (!this.#suspended && this.queue.inFlight > 0) this.#waiter.start();
+    if (!this.#suspended) this.#waiter.resume();
   }
 
   /** Takes all completions that are there, settles their operations and sends what waited. Returns how many. */
@@ -183,6 +182,8 @@ export class Dispatcher {
     while (this.#waitingHead < this.#waiting.length) {
       const next = this.#waiting[this.#waitingHead]!;
       if (next.state === 'waiting' && !this.#start(next)) break;
+      // Lost meanwhile: nothing waits any more.
+      if (this.#lost) return;
       this.#waitingHead++;
     }
     if (this.#waitingHead === this.#waiting.length) {
@@ -251,9 +252,10 @@ export class Dispatcher {
     submission.param0 = operation.param0;
     submission.param1 = operation.param1;
     submission.param2 = operation.param2;
-    this.queue.submit(submission);
+    // Known before it is sent: the device may be found to be lost just then, which fails all that is in flight.
     this.#inFlight[id] = operation;
     operation.state = 'in-flight';
+    this.queue.submit(submission);
     return true;
   }
 

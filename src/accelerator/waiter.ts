@@ -58,9 +58,13 @@ export class Waiter {
     setImmediate(this.#onTurn);
   }
 
-  /** Nothing is in flight any more, because somebody else took the completions. */
-  settle(): void {
-    if (this.#asleep && this.#queue.inFlight === 0) this.#sleep(false);
+  /**
+   * Somebody else has waited on the queue, and may have taken the completions, or the interrupt, that this sleeps for: what
+   * is still in flight is waited for anew.
+   */
+  resume(): void {
+    if (this.#asleep) this.#sleep(false);
+    if (this.#queue.inFlight > 0) this.start();
   }
 
   readonly #onMicrotask = (): void => {

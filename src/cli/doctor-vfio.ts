@@ -3,7 +3,6 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import {
   allowsNoIommu,
-  isVfioDriver,
   memberList,
   obstacle,
   type PciFunction,
@@ -11,6 +10,7 @@ import {
   pciFunctions,
 } from '../transport/vfio/pci-functions.js';
 import { listFolder, readAttribute } from '../transport/vfio/sysfs.js';
+import { isVfioDriver } from '../transport/vfio/sysfs-device.js';
 import { advice, blocking, type Diagnosis, type Finding } from './diagnosis.js';
 import { openers } from './in-use.js';
 

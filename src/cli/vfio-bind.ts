@@ -1,14 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, existsSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  allowsNoIommu,
-  isBridge,
-  isVfioDriver,
-  type PciFunction,
-  pciFunction,
-} from '../transport/vfio/pci-functions.js';
-import { groupMembers } from '../transport/vfio/sysfs-device.js';
+import { allowsNoIommu, isBridge, type PciFunction, pciFunction } from '../transport/vfio/pci-functions.js';
+import { findSysfsDevice, groupMembers, isVfioDriver } from '../transport/vfio/sysfs-device.js';
 import { Failure, systemMessage } from './failure.js';
 import { dependants, openers } from './in-use.js';
 
@@ -43,13 +37,9 @@ export function companions(device: PciFunction, root: string): PciFunction[] {
  * @throws Failure for what must not, or cannot be bound
  */
 export function bindToVfio(device: PciFunction, { root, force }: BindOptions): boolean {
-  const { address, driver, group } = device;
+  const { address, driver } = device;
   if (isVfioDriver(driver)) return false;
-  if (isBridge(device)) throw new Failure(`${address} is a bridge: VFIO takes what is behind it`);
-  if (group === undefined && !allowsNoIommu(join(root, 'sys'))) {
-    throw new Failure(`${address} has no IOMMU group; "warpdrive doctor vfio:${address}" tells why`);
-  }
-  refuseIfInUse(address, dependants(address, root), force);
+  checkBindable(device, { root, force });
   loadVfio(root);
   try {
     override(address, VFIO_DRIVER, root);
@@ -64,6 +54,17 @@ export function bindToVfio(device: PciFunction, { root, force }: BindOptions): b
   }
 }
 
+/** @throws Failure for a function that must not, or cannot be given to VFIO; nothing has changed then */
+export function checkBindable(device: PciFunction, { root, force }: BindOptions): void {
+  const { address, driver, group } = device;
+  if (isVfioDriver(driver)) return;
+  if (isBridge(device)) throw new Failure(`${address} is a bridge: VFIO takes what is behind it`);
+  if (group === undefined && !allowsNoIommu(join(root, 'sys'))) {
+    throw new Failure(`${address} has no IOMMU group; "warpdrive doctor vfio:${address}" tells why`);
+  }
+  refuseIfInUse(address, dependants(address, root), force);
+}
+
 /**
  * Takes a function from VFIO and gives it to the driver that the kernel chooses, which is the one it had before unless
  * somebody had chosen another; true when anything changed.
@@ -75,10 +76,12 @@ export function unbindFromVfio(device: PciFunction, { root, force }: BindOptions
     const has = driver === undefined ? 'it has no driver' : `${driver} has it`;
     throw new Failure(`${address} is not bound to VFIO: ${has}`);
   }
-  const users = openers(`/dev/vfio/${noIommu ? 'noiommu-' : ''}${group}`, root);
+  const cdev = findSysfsDevice({ kind: 'pci', name: address }, join(root, 'sys'))?.cdev;
+  const files = [`/dev/vfio/${noIommu ? 'noiommu-' : ''}${group}`, `/dev/vfio/devices/${cdev}`];
+  const users = new Set(files.flatMap((file) => openers(file, root)));
   refuseIfInUse(
     address,
-    users.map((pid) => `process ${pid}, which has it or another of IOMMU group ${group} open`),
+    [...users].map((pid) => `process ${pid}, which has it or another of IOMMU group ${group} open`),
     force,
   );
   override(address, '', root);

@@ -1,20 +1,14 @@
 import { join } from 'node:path';
 import { PCI_BASE_CLASS } from '../abi/pci.js';
 import { parseVfioAddress } from '../transport/vfio/address.js';
-import {
-  isBridge,
-  isVfioDriver,
-  obstacle,
-  type PciFunction,
-  pciFunctions,
-} from '../transport/vfio/pci-functions.js';
-import { groupMembers } from '../transport/vfio/sysfs-device.js';
+import { isBridge, obstacle, type PciFunction, pciFunctions } from '../transport/vfio/pci-functions.js';
+import { groupMembers, isVfioDriver } from '../transport/vfio/sysfs-device.js';
 import { EXIT, Failure } from './failure.js';
 import { helpFor } from './help.js';
 import { dependants } from './in-use.js';
 import { type Given, parseOptions } from './options.js';
 import { formatTable } from './table.js';
-import { bindToVfio, companions, lookUp, unbindFromVfio } from './vfio-bind.js';
+import { bindToVfio, checkBindable, companions, lookUp, unbindFromVfio } from './vfio-bind.js';
 
 const OPTIONS = {
   all: { type: 'boolean', short: 'a' },
@@ -80,6 +74,8 @@ function change(action: string, given: Given, names: string[]): number {
   const named = names.map((name) => lookUp(pciAddress(name), ROOT));
   const devices = given.has('group') ? named.flatMap((each) => companions(each, ROOT)) : named;
   const addresses = [...new Set(devices.map(({ address }) => address))];
+  // All or nothing: a refusal comes before anything is changed.
+  if (action === 'bind') for (const address of addresses) checkBindable(lookUp(address, ROOT), options);
   for (const address of addresses) {
     const device = lookUp(address, ROOT);
     if (action === 'bind') bindToVfio(device, options);

@@ -16,6 +16,7 @@ export class DmaBuffer {
   readonly iova: number;
   readonly #transport: Transport;
   readonly #fd: number;
+  #released = false;
 
   private constructor(transport: Transport, fd: number, mapping: Mapping, iova: number) {
     this.#transport = transport;
@@ -68,6 +69,8 @@ export class DmaBuffer {
   }
 
   async #release(length = this.mapping.length): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
     await this.#transport.dmaUnmap(this.iova, length);
     this.#transport.releaseIova(this.iova);
     closeFd(this.#fd);

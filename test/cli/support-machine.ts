@@ -61,7 +61,12 @@ export class FakeMachine {
   }
 
   /** A disk or a network interface of a function. */
-  give(address: string, kind: 'block' | 'net', name: string, attributes: Record<string, string>): void {
+  give(
+    address: string,
+    kind: 'block' | 'net' | 'nvme',
+    name: string,
+    attributes: Record<string, string>,
+  ): void {
     const place = `sys/devices/pci0000:00/${address}/${kind}/${name}`;
     for (const [attribute, value] of Object.entries(attributes)) this.write(`${place}/${attribute}`, value);
     this.link(`sys/class/${kind}/${name}`, place);

@@ -78,6 +78,27 @@ describe('what depends on a device', () => {
     ]);
   });
 
+  test('are disks of file systems with a number of their own, of one path of several, and virtual functions', () => {
+    const other = FakeMachine.healthy([{ address: EDU, driver: 'nvme', group: '7' }]);
+    other.give(EDU, 'block', 'nvme0n1', { dev: '259:0' });
+    other.write(
+      'proc/self/mountinfo',
+      '25 1 0:22 /root / rw,relatime shared:1 - btrfs /dev/nvme0n1 rw,subvol=/root',
+    );
+    other.write(`sys/bus/pci/devices/${EDU}/sriov_numvfs`, '2');
+    assert.deepEqual(dependants(EDU, other.root), [
+      'the disk nvme0n1, mounted at /',
+      'its 2 virtual functions, which would go with it',
+    ]);
+    const multipath = FakeMachine.healthy([{ address: EDU, driver: 'nvme', group: '7' }]);
+    multipath.give(EDU, 'nvme', 'nvme0', {});
+    multipath.write('sys/class/nvme-subsystem/nvme-subsys0/nvme0', '');
+    multipath.write('sys/class/nvme-subsystem/nvme-subsys0/nvme0n1/size', '8');
+    multipath.write('sys/class/block/nvme0n1/dev', '259:0');
+    multipath.write('proc/self/mountinfo', '25 1 259:0 / / rw - ext4 /dev/nvme0n1 rw');
+    assert.deepEqual(dependants(EDU, multipath.root), ['the disk nvme0n1, mounted at /']);
+  });
+
   test('are not those of another device, nor an interface that is down', () => {
     assert.deepEqual(dependants(NEIGHBOUR, machine.root), []);
   });

@@ -1,16 +1,13 @@
 import { PCI_IRQ } from '../../abi/pci.js';
-import { ArgumentError, DeadlineError, ProtocolError } from '../../errors.js';
+import { ArgumentError, ClosedError, DeadlineError, ProtocolError } from '../../errors.js';
 import type { Interrupt } from '../../sys/interrupt.js';
 import type { Mapping } from '../../sys/memory.js';
 import { Registers } from '../../sys/registers.js';
 import type { Transport } from '../../transport/transport.js';
 
-/*
- * QEMU's educational device, 1234:11e8 (QEMU, docs/specs/edu.rst): the smallest complete driver, and the example of
- * docs/drivers.md.
- */
+/* QEMU's educational device (docs/specs/edu.rst there): the smallest complete driver, the example of docs/drivers.md. */
 
-/** "MMIO area spec": registers in region 0, which is BAR 0. */
+/** Registers in region 0, which is BAR 0. */
 const REGISTER = {
   identification: 0x00,
   liveness: 0x04,
@@ -23,41 +20,46 @@ const REGISTER = {
   dmaCount: 0x90,
   dmaCommand: 0x98,
 } as const;
-const REGISTER_BYTES = 4096;
 const IDENTIFICATION = 0xed;
 const INTERRUPT_WHEN_DONE = 0x80;
 const DMA = { start: 1, toMemory: 2, interruptWhenDone: 4 } as const;
 /** The device's own memory, as its DMA controller knows it. */
-const BUFFER_OFFSET = 0x40000;
-const BUFFER_BYTES = 4096;
+const BUFFER = { offset: 0x40000, bytes: 4096 } as const;
 const ANSWER_MS = 10_000;
 
 /** An open edu device. It does one thing at a time. */
 export class Edu {
   readonly #transport: Transport;
   readonly #mapping: Mapping;
-  readonly #registers: Registers;
+  readonly #mapped: Registers;
   readonly #interrupt: Interrupt;
   #settle: { resolve: () => void; reject: (reason: Error) => void } | undefined;
   #lost: Error | undefined;
   /** How often the device has interrupted. */
   interrupts = 0;
-
   private constructor(transport: Transport, mapping: Mapping, interrupt: Interrupt) {
     this.#transport = transport;
     this.#mapping = mapping;
-    this.#registers = new Registers(mapping);
+    this.#mapped = new Registers(mapping);
     this.#interrupt = interrupt;
     interrupt.listen(() => this.#interrupted());
-    transport.onLost((reason) => {
-      this.#lost = reason;
-      this.#settle?.reject(reason);
-    });
+    transport.onLost((reason) => this.#lose(reason));
+  }
+
+  #lose(reason: Error): void {
+    this.#lost ??= reason;
+    this.#settle?.reject(reason);
+  }
+
+  /** Unmapped memory must not be touched. */
+  get #registers(): Registers {
+    if (this.#lost) throw this.#lost;
+    return this.#mapped;
   }
 
   /** Takes over a transport whose other end is an edu device; the caller closes the transport if this fails. */
   static async open(transport: Transport): Promise<Edu> {
-    const mapping = await transport.mapRegion(0, 0, REGISTER_BYTES);
+    const mapping = await transport.mapRegion(0, 0, 4096);
     const interrupt = transport.createInterrupt();
     try {
       const identification = new Registers(mapping).read32(REGISTER.identification);
@@ -97,16 +99,16 @@ export class Edu {
   /** Has the device read memory into its own, or write its own to memory, there from `offset` on. */
   async dma(access: 'read' | 'write', iova: number, length: number, offset = 0): Promise<void> {
     // QEMU itself ends when one reaches beyond, or (7.2) the last byte. Addresses of 64 bits are written as 32.
-    if (!(length > 0 && offset >= 0 && offset + length < BUFFER_BYTES && iova + length <= 2 ** 32)) {
-      throw new ArgumentError(`edu has ${BUFFER_BYTES - 1} bytes: none for ${length} at ${offset}`);
+    if (!(length > 0 && offset >= 0 && offset + length < BUFFER.bytes && iova + length <= 2 ** 32)) {
+      throw new ArgumentError(`edu has ${BUFFER.bytes - 1} bytes: none for ${length} at ${offset}`);
     }
-    const own = BUFFER_OFFSET + offset;
+    const own = BUFFER.offset + offset;
     const toMemory = access === 'write';
+    const command = DMA.start | DMA.interruptWhenDone | (toMemory ? DMA.toMemory : 0);
     await this.#run(() => {
       this.#registers.write32(REGISTER.dmaSource, toMemory ? own : iova);
       this.#registers.write32(REGISTER.dmaDestination, toMemory ? iova : own);
       this.#registers.write32(REGISTER.dmaCount, length);
-      const command = DMA.start | DMA.interruptWhenDone | (toMemory ? DMA.toMemory : 0);
       this.#registers.write32(REGISTER.dmaCommand, command);
     });
     // The device says nothing of a DMA that the IOMMU stopped.
@@ -116,10 +118,9 @@ export class Edu {
 
   /** Starts something and waits for its interrupt. */
   async #run(start: () => void): Promise<void> {
-    if (this.#lost) throw this.#lost;
     if (this.#settle) throw new ArgumentError('edu does one thing at a time');
-    const late = new DeadlineError(`edu did not answer within ${ANSWER_MS} ms`);
-    const timer = setTimeout(() => this.#settle?.reject(late), ANSWER_MS);
+    // Its answer, if it still came, would be taken for that of the next request.
+    const timer = setTimeout(() => this.#lose(new DeadlineError('edu does not answer')), ANSWER_MS);
     this.#interrupt.ref();
     try {
       await new Promise<void>((resolve, reject) => {
@@ -134,13 +135,14 @@ export class Edu {
   }
 
   #interrupted(): void {
+    if (this.#lost) return;
     this.interrupts++;
-    const reasons = this.#registers.read32(REGISTER.interruptStatus);
-    this.#registers.write32(REGISTER.interruptAcknowledge, reasons);
+    this.#mapped.write32(REGISTER.interruptAcknowledge, this.#mapped.read32(REGISTER.interruptStatus));
     this.#settle?.resolve();
   }
 
   async close(): Promise<void> {
+    this.#lose(new ClosedError('the device is closed'));
     this.#interrupt.close();
     this.#mapping.unmap();
     await this.#transport.close();

@@ -37,6 +37,7 @@ export class VfioTransport implements Transport {
   #lost: Error | undefined;
   #onLost: ((reason: Error) => void) | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   /** @param release called once the device is closed, for what it was opened through */
   private constructor(name: string, device: VfioDevice, space: AddressSpace, release: () => void) {
@@ -111,6 +112,7 @@ export class VfioTransport implements Transport {
 
   async readRegion(index: number, offset: number, length: number): Promise<Buffer> {
     const region = await this.#within(index, offset, length);
+    this.#check();
     const data = Buffer.alloc(length);
     const count = readAt(this.#device.fd, data, region.fdOffset + offset);
     if (count !== length) {
@@ -123,6 +125,7 @@ export class VfioTransport implements Transport {
 
   async writeRegion(index: number, offset: number, data: Uint8Array): Promise<void> {
     const region = await this.#within(index, offset, data.byteLength);
+    this.#check();
     const count = writeAt(this.#device.fd, data, region.fdOffset + offset);
     if (count !== data.byteLength) {
       throw new ProtocolError(
@@ -143,6 +146,7 @@ export class VfioTransport implements Transport {
 
   async mapRegion(index: number, offset: number, length: number): Promise<Mapping> {
     const region = await this.regionDetails(index);
+    this.#check();
     const inside = region.areas.some((a) => offset >= a.offset && offset + length <= a.offset + a.length);
     if (!inside) {
       throw new ArgumentError(`region ${index} of ${this.name} cannot be mapped at ${offset} for ${length}`, {
@@ -283,8 +287,12 @@ export class VfioTransport implements Transport {
    * Stops the device's DMA, takes all memory from it, and gives it back to the kernel, which resets it. As long as a part of
    * a region is mapped, the kernel keeps the device for this process.
    */
-  async close(): Promise<void> {
-    if (this.#closed) return;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     try {
       if (this.#isPci) await this.#setBusMaster(false);
     } catch {
@@ -293,8 +301,11 @@ export class VfioTransport implements Transport {
     this.#closed = true;
     this.#closeInterrupts();
     closeFd(this.#device.fd);
-    for (const { iova, length } of this.#mappings) this.#space.iommu.unmap(iova, length);
-    this.#release();
+    try {
+      for (const { iova, length } of this.#mappings) this.#space.iommu.unmap(iova, length);
+    } finally {
+      this.#release();
+    }
   }
 
   onLost(listener: (reason: Error) => void): void {

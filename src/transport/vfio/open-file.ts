@@ -11,12 +11,17 @@ export function openVfioFile(path: string, what: string): number {
     const { syscall, errno } = cause;
     if (errno === ERRNO.EBUSY) throw taken(syscall, path, what, cause);
     if (errno !== ERRNO.EACCES && errno !== ERRNO.EPERM) throw cause;
-    const subsystem = path.startsWith('/dev/vfio/devices/') ? 'vfio-dev' : 'vfio';
     throw new SystemError(syscall, errno, `this user may not open ${what}`, {
-      hint: `give it to a group with a udev rule: SUBSYSTEM=="${subsystem}", GROUP="vfio", MODE="0660"`,
+      hint: `give it to a group with a udev rule: ${matchOf(path)}, GROUP="vfio", MODE="0660"`,
       cause,
     });
   }
+}
+
+/** What a udev rule knows the file by. */
+function matchOf(path: string): string {
+  if (path === '/dev/iommu') return 'KERNEL=="iommu"';
+  return `SUBSYSTEM=="${path.startsWith('/dev/vfio/devices/') ? 'vfio-dev' : 'vfio'}"`;
 }
 
 /** Somebody else has it. */

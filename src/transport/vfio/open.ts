@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
-import { DeviceLostError, PlatformError, UnsupportedError } from '../../errors.js';
+import { DeviceLostError, PlatformError, SystemError, UnsupportedError } from '../../errors.js';
 import { closeFd } from '../../sys/fd.js';
+import { ERRNO } from '../../sys/libc.js';
 import { IovaAllocator } from '../iova-allocator.js';
 import { parseVfioAddress, VFIO_SCHEME, type VfioAddress } from './address.js';
 import { VfioTransport } from './client.js';
 import { type AddressSpace, VfioGroup } from './group.js';
 import { IommufdIommu } from './iommufd.js';
 import { openVfioFile } from './open-file.js';
-import { isVfioDriver } from './pci-functions.js';
-import { findSysfsDevice, type SysfsDevice } from './sysfs-device.js';
+import { findSysfsDevice, isVfioDriver, type SysfsDevice } from './sysfs-device.js';
 
 /** What is refused unless it is allowed by name. */
 export const UNSAFE = ['noiommu'] as const;
@@ -31,7 +31,12 @@ export async function openVfio(text: string, options: VfioOptions = {}): Promise
   const path = `/dev/vfio/devices/${device.cdev}`;
   // One that no IOMMU guards is named noiommu-vfio0 there.
   if (device.cdev?.startsWith('vfio') && existsSync(path) && existsSync('/dev/iommu')) {
-    return openCdev(name, path);
+    try {
+      return await openCdev(name, path);
+    } catch (error) {
+      // Where only its group was given to this user, that does, too.
+      if (!isRefusal(error) || !existsSync(`/dev/vfio/${device.group}`)) throw error;
+    }
   }
   const { group: number } = device;
   if (number === undefined) throw noIommu(name);
@@ -43,6 +48,10 @@ export async function openVfio(text: string, options: VfioOptions = {}): Promise
   const group = VfioGroup.open(number);
   const fd = group.openDevice(address.name);
   return attach(name, fd, group, () => group.release(address.name));
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof SystemError && (error.errno === ERRNO.EACCES || error.errno === ERRNO.EPERM);
 }
 
 function lookUp(address: VfioAddress): SysfsDevice {

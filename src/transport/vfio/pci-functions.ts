@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { linkName, listFolder, readAttribute } from './sysfs.js';
-import { type GroupMember, groupMembers, holdsUpGroup } from './sysfs-device.js';
+import { type GroupMember, groupMembers, holdsUpGroup, isVfioDriver } from './sysfs-device.js';
 
 /** A function on the PCI bus, as /sys tells of it. */
 export interface PciFunction {
@@ -59,11 +59,6 @@ function isMadeUp(group: string, sys: string): boolean {
 /** Whether this machine lets VFIO do without an IOMMU. */
 export function allowsNoIommu(sys: string): boolean {
   return readAttribute(join(sys, 'module/vfio/parameters/enable_unsafe_noiommu_mode')) === 'Y';
-}
-
-/** Whether a driver is one of VFIO's: `vfio-pci`, or one that a vendor has made of it. */
-export function isVfioDriver(driver: string | undefined): boolean {
-  return driver?.includes('vfio') ?? false;
 }
 
 export function isBridge({ classCode }: PciFunction): boolean {

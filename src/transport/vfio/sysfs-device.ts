@@ -38,7 +38,12 @@ export function groupMembers(group: string, root = SYSFS): GroupMember[] {
   return listFolder(folder).map((name) => ({ name, driver: linkName(join(folder, name, 'driver')) }));
 }
 
+/** Whether a driver is one of VFIO's: `vfio-pci`, or one that a vendor has made of it. */
+export function isVfioDriver(driver: string | undefined): boolean {
+  return driver?.includes('vfio') ?? false;
+}
+
 /** Drivers that leave a group to VFIO: its own, and those of bridges. */
 export function holdsUpGroup({ driver }: GroupMember): boolean {
-  return driver !== undefined && !driver.startsWith('vfio') && driver !== 'pci-stub' && driver !== 'pcieport';
+  return driver !== undefined && !isVfioDriver(driver) && driver !== 'pci-stub' && driver !== 'pcieport';
 }
