@@ -102,12 +102,11 @@ export class Edu {
     if (!(length > 0 && offset >= 0 && offset + length < BUFFER.bytes && iova + length <= 2 ** 32)) {
       throw new ArgumentError(`edu has ${BUFFER.bytes - 1} bytes: none for ${length} at ${offset}`);
     }
-    const own = BUFFER.offset + offset;
     const toMemory = access === 'write';
     const command = DMA.start | DMA.interruptWhenDone | (toMemory ? DMA.toMemory : 0);
     await this.#run(() => {
-      this.#registers.write32(REGISTER.dmaSource, toMemory ? own : iova);
-      this.#registers.write32(REGISTER.dmaDestination, toMemory ? iova : own);
+      this.#registers.write32(REGISTER.dmaSource, toMemory ? BUFFER.offset + offset : iova);
+      this.#registers.write32(REGISTER.dmaDestination, toMemory ? iova : BUFFER.offset + offset);
       this.#registers.write32(REGISTER.dmaCount, length);
       this.#registers.write32(REGISTER.dmaCommand, command);
     });
