@@ -4,12 +4,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { open } from '../../src/index.js';
 
 const INPUT = Buffer.alloc(1024, 'waiting ');
+const LARGE = Buffer.alloc(256 * 1024, 'so much work that two threads do it ');
+const WARM_UP = 64;
 const LATE = Symbol('late');
 
 test('a synchronous wait that takes an interrupt leaves nobody asleep', async () => {
-  // The first request takes long enough for its wait to sleep, the second for the synchronous wait to block.
-  const inject = ['delay=400:compress:1', 'delay=50:compress:2'];
+  // Of two more requests one takes long enough for its wait to sleep, the other for the synchronous wait to block.
+  const inject = [`delay=800:compress:${WARM_UP + 1}`, `delay=50:compress:${WARM_UP + 2}`];
   await using acc = await open({ device: 'embedded', engines: 2, inject });
+  // So much work that there are two threads: the second request must be done before the first.
+  await Promise.all(Array.from({ length: WARM_UP }, () => acc.compress(LARGE, { level: 9 })));
   const slow = acc.compress(INPUT);
   await sleep(100);
   acc.compressSync(INPUT);
