@@ -224,12 +224,16 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     return queue;
   }
 
-  /** Waits for what the device still has of a queue: its memory is the device's until then. */
+  /**
+   * Waits for what the device still has of a queue, whose memory is the device's until then. What was not published is
+   * dropped.
+   */
   async #release(queue: CryptoQueue): Promise<void> {
     const completion = new Completion();
-    while (!this.lost && queue.onDevice > 0) {
+    while (!this.lost && (queue.ready || queue.outstanding > 0)) {
       if (!queue.poll(completion)) await sleep(1);
     }
+    queue.retract();
     this.#queues.delete(queue.id);
     const vector = this.#vectorOf(queue.id);
     if (vector !== undefined && !this.lost) await this.#transport.setIrqs(PCI_IRQ.msix, vector, [-1]);
@@ -278,7 +282,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
   }
 
   #watchQueue(queue: CryptoQueue, now: number): void {
-    const advice = this.#stalls.get(queue.id)!.look(queue.completed, queue.onDevice, now);
+    const advice = this.#stalls.get(queue.id)!.look(queue, now);
     // A doorbell may have been lost: to ring once more does no harm.
     if (advice === 'ring') this.#current[queue.id]!.ring();
     if (advice === 'reset') this.reset(`queue ${queue.id} has come to a standstill`);
