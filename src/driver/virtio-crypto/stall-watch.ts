@@ -8,6 +8,10 @@ export interface QueueProgress {
   readonly usedIndex: number;
   /** Requests that the device has, and has not completed. */
   readonly outstanding: number;
+  /** Completions that have been polled. */
+  readonly completed: number;
+  /** Whether there are any to be polled. */
+  readonly ready: boolean;
 }
 
 /**
@@ -17,15 +21,23 @@ export interface QueueProgress {
  */
 export class StallWatch {
   #usedIndex = -1;
+  #completed = -1;
   #since: number | undefined;
   #rung = false;
 
-  /** @param now in milliseconds */
-  look({ usedIndex, outstanding }: QueueProgress, now: number): 'wait' | 'ring' | 'reset' {
+  /**
+   * What is to be done: nothing, wake whoever waits for completions, ring the doorbell, or reset the device.
+   * @param now in milliseconds
+   */
+  look(queue: QueueProgress, now: number): 'wait' | 'wake' | 'ring' | 'reset' {
+    const { usedIndex, outstanding, completed, ready } = queue;
+    const isPolled = completed !== this.#completed;
+    this.#completed = completed;
     if (usedIndex !== this.#usedIndex || outstanding === 0) {
       this.#usedIndex = usedIndex;
       this.#restart();
     }
+    if (ready && !isPolled) return 'wake';
     if (outstanding === 0) return 'wait';
     this.#since ??= now;
     const stillMs = now - this.#since;

@@ -283,7 +283,9 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
 
   #watchQueue(queue: CryptoQueue, now: number): void {
     const advice = this.#stalls.get(queue.id)!.look(queue, now);
-    // A doorbell may have been lost: to ring once more does no harm.
+    // An interrupt may have been lost: one too many does no harm.
+    if (advice === 'wake') signalEventfd(queue.interrupt.deviceFd);
+    // So may a doorbell: to ring once more does none either.
     if (advice === 'ring') this.#current[queue.id]!.ring();
     if (advice === 'reset') this.reset(`queue ${queue.id} has come to a standstill`);
   }
