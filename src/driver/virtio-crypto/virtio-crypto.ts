@@ -17,6 +17,7 @@ import {
   type QueueOptions,
 } from '../driver.js';
 import { VirtioPci } from '../virtio/virtio-pci.js';
+import { allOf } from './all-of.js';
 import type { Cipher } from './ciphers.js';
 import { CryptoMemory } from './crypto-memory.js';
 import { CryptoQueue, type QueueOwner, type QueueRings } from './crypto-queue.js';
@@ -75,6 +76,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
   #resets: number[] = [];
   #onLost: ((reason: string) => void) | undefined;
   #closed = false;
+  #stopped: Promise<void> | undefined;
 
   private constructor(transport: Transport, pci: VirtioPci, rings: DeviceRings, controlQueue: number) {
     this.#transport = transport;
@@ -117,7 +119,8 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       await made.#begin();
       return made;
     } catch (error) {
-      await made?.close();
+      // What went wrong first is what counts.
+      await made?.close().catch(() => {});
       if (!made) {
         pci.close();
         await rings?.free();
@@ -213,6 +216,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     );
     this.#queues.set(id, queue);
     this.#stalls.set(id, new StallWatch());
+    this.#watch ??= setInterval(() => this.look(), WATCH_MS).unref();
     try {
       if (vector !== undefined) await this.#transport.setIrqs(PCI_IRQ.msix, vector, [interrupt.deviceFd]);
     } catch (error) {
@@ -220,7 +224,6 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       interrupt.close();
       throw error;
     }
-    this.#watch ??= setInterval(() => this.look(), WATCH_MS).unref();
     return queue;
   }
 
@@ -236,8 +239,11 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     queue.retract();
     this.#queues.delete(queue.id);
     const vector = this.#vectorOf(queue.id);
-    if (vector !== undefined && !this.lost) await this.#transport.setIrqs(PCI_IRQ.msix, vector, [-1]);
-    queue.interrupt.close();
+    try {
+      if (vector !== undefined && !this.lost) await this.#transport.setIrqs(PCI_IRQ.msix, vector, [-1]);
+    } finally {
+      queue.interrupt.close();
+    }
   }
 
   async counters(queue: number): Promise<QueueCounters> {
@@ -262,8 +268,12 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     this.#lookedAt = 0;
     this.look();
     if (this.lost) return;
-    const status = this.#pci.readDevice(CRYPTO_CONFIG.bytes).readUInt32LE(CRYPTO_CONFIG.offset.status);
-    if ((status & CRYPTO_READY) === 0) this.#lose('its hardware is not ready any more');
+    try {
+      const status = this.#pci.readDevice(CRYPTO_CONFIG.bytes).readUInt32LE(CRYPTO_CONFIG.offset.status);
+      if ((status & CRYPTO_READY) === 0) this.#lose('its hardware is not ready any more');
+    } catch (error) {
+      this.#lose((error as Error).message);
+    }
   }
 
   /** Looks at the device, unless that was done just now, and does what it takes to go on. */
@@ -277,7 +287,10 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     } else if (trouble === 'needs reset') {
       this.reset('it asked for one');
     } else {
-      for (const queue of this.#queues.values()) this.#watchQueue(queue, now);
+      for (const queue of this.#queues.values()) {
+        this.#watchQueue(queue, now);
+        if (this.lost) return;
+      }
     }
   }
 
@@ -323,32 +336,41 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     if (this.lost || this.#closed) return;
     this.lost = true;
     this.#onLost?.(`the device was lost: ${reason}`);
-    void this.#letGo();
+    // `close` tells of what goes wrong with it.
+    this.#letGo().catch(() => {});
   }
 
-  /** Stops the device, and takes all memory from it. */
-  async #letGo(): Promise<void> {
+  /** Stops the device, once, and takes all memory from it. */
+  #letGo(): Promise<void> {
     clearInterval(this.#watch);
     this.sessions.clear();
-    try {
-      this.#pci.reset();
-    } catch {
-      // It is not there any more; what the transport does stops any other.
-    }
-    this.#pci.close();
-    this.#config.close();
-    await this.#transport.close();
+    this.#stopped ??= allOf([
+      () => {
+        try {
+          this.#pci.reset();
+        } catch {
+          // It is not there any more; what the transport does stops any other.
+        }
+      },
+      () => this.#pci.close(),
+      () => this.#config.close(),
+      () => this.#transport.close(),
+    ]);
+    return this.#stopped;
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.lost) {
-      this.lost = true;
-      await this.#letGo();
-    }
-    for (const queue of this.#queues.values()) queue.detach();
-    await this.#scratch?.free();
-    await this.#rings.free();
+    this.lost = true;
+    await allOf([
+      () => this.#letGo(),
+      ...[...this.#queues.values()].map((queue) => () => {
+        queue.detach();
+        queue.interrupt.close();
+      }),
+      () => this.#scratch?.free(),
+      () => this.#rings.free(),
+    ]);
   }
 }
