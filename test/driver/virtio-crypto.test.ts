@@ -11,15 +11,15 @@ import { configSpace, memoryTransport, USUAL } from './support-virtio-pci.js';
 const COMMON_AT = USUAL[0]!.offset;
 const DEVICE_AT = USUAL[2]!.offset;
 
-/** A device with one data queue, which offers every feature, and serves nothing. */
-function idleDevice(queueSize: number): Transport {
+/** A device with one data queue, which offers these features besides those that are needed, and serves nothing. */
+function idleDevice(queueSize: number, features = 0xffff_ffff): Transport {
   const device = memoryTransport(configSpace(USUAL), 0);
   const { mapRegion } = device;
   device.mapRegion = async (index, offset, length) => {
     const mapping = await mapRegion(index, offset, length);
     const view = Buffer.from(mapping.bytes.buffer, mapping.bytes.byteOffset, mapping.length);
     if (offset === COMMON_AT) {
-      view.writeUInt32LE(0xffff_ffff, VIRTIO_COMMON.offset.deviceFeature);
+      view.writeUInt32LE(features, VIRTIO_COMMON.offset.deviceFeature);
       view.writeUInt16LE(2, VIRTIO_COMMON.offset.queues);
       view.writeUInt16LE(queueSize, VIRTIO_COMMON.offset.queueSize);
     } else if (offset === DEVICE_AT) {
@@ -71,5 +71,26 @@ describe('a virtio-crypto device that', () => {
 
   test('cannot route interrupts leaves nothing behind', async () => {
     await assert.rejects(openAndLeaveNothing(idleDevice(16)), /not in this test/);
+  });
+
+  test('has queues of an impossible size, or one too small to be used, is refused', async () => {
+    // Both halves of the features read the same: the lowest two bits are those that are needed.
+    const needed = 0b11;
+    for (const [size, features] of [
+      [0, 0xffff_ffff],
+      [1, 0xffff_ffff],
+      [24, 0xffff_ffff],
+      [0xffff, 0xffff_ffff],
+      [8, needed],
+      [12, needed],
+    ] as const) {
+      await assert.rejects(openAndLeaveNothing(idleDevice(size, features)), {
+        code: 'ERR_WARPDRIVE_PROTOCOL',
+        message: /has a queue 0 of \d+ descriptors/,
+      });
+    }
+    // The next larger ones are taken, and something else goes wrong.
+    await assert.rejects(openAndLeaveNothing(idleDevice(2)), /not in this test/);
+    await assert.rejects(openAndLeaveNothing(idleDevice(16, needed)), /not in this test/);
   });
 });
