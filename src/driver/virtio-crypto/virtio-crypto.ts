@@ -336,15 +336,15 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     if (this.lost || this.#closed) return;
     this.lost = true;
     this.#onLost?.(`the device was lost: ${reason}`);
-    // `close` tells of what goes wrong with it.
-    this.#letGo().catch(() => {});
+    // The kernel may be taking it away at this moment: what cannot be given back any more is no error.
+    this.#stopped = this.#letGo().catch(() => {});
   }
 
-  /** Stops the device, once, and takes all memory from it. */
+  /** Stops the device, and takes all memory from it. */
   #letGo(): Promise<void> {
     clearInterval(this.#watch);
     this.sessions.clear();
-    this.#stopped ??= allOf([
+    return allOf([
       () => {
         try {
           this.#pci.reset();
@@ -356,7 +356,6 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       () => this.#config.close(),
       () => this.#transport.close(),
     ]);
-    return this.#stopped;
   }
 
   async close(): Promise<void> {
@@ -364,7 +363,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     this.#closed = true;
     this.lost = true;
     await allOf([
-      () => this.#letGo(),
+      () => this.#stopped ?? this.#letGo(),
       ...[...this.#queues.values()].map((queue) => () => {
         queue.detach();
         queue.interrupt.close();
