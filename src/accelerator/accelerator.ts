@@ -30,8 +30,8 @@ import { Staging } from './staging.js';
 
 /** How an accelerator uses its device. */
 export interface AcceleratorSettings {
-  /** Of the accelerator's own queue. */
-  depth: number;
+  /** Of the accelerator's own queue; undefined for DEFAULT_DEPTH, or less where the device has less. */
+  depth: number | undefined;
   memoryBytes: number;
   /** How many pieces of one large input are in flight at once. */
   window: number;
@@ -54,6 +54,7 @@ interface Parts extends Attachment {
 }
 
 const EMPTY = new Uint8Array(0);
+const DEFAULT_DEPTH = 256;
 const DEFAULT_QUEUE_DEPTH = 128;
 
 /**
@@ -273,11 +274,11 @@ export class Accelerator extends Classes {
     return (await this.#memory.allocate(length)).buffer;
   }
 
-  /** A queue of one's own. `depth` is a power of two, by default 128. */
+  /** A queue of one's own. `depth` is a power of two, by default 128, or less where the device has less. */
   async requestQueue(options: { depth?: number; startIndex?: number } = {}): Promise<AcceleratorQueue> {
     this.#checkOpen();
-    const { depth = DEFAULT_QUEUE_DEPTH, startIndex = 0 } = options;
     const device = this.#device;
+    const { depth = Math.min(DEFAULT_QUEUE_DEPTH, device.maxDepth), startIndex = 0 } = options;
     const queue = await device.createQueue({ depth, startIndex });
     const made: AcceleratorQueue = new AcceleratorQueue({
       queue,
@@ -338,10 +339,12 @@ export class Accelerator extends Classes {
 }
 
 /** Takes from a device what an accelerator needs of it. */
-async function furnish(attachment: Attachment, { depth, memoryBytes }: AcceleratorSettings): Promise<Parts> {
-  const staging = new Staging(await attachment.device.allocate(memoryBytes));
+async function furnish(attachment: Attachment, settings: AcceleratorSettings): Promise<Parts> {
+  const { device } = attachment;
+  const { depth = Math.min(DEFAULT_DEPTH, device.maxDepth), memoryBytes } = settings;
+  const staging = new Staging(await device.allocate(memoryBytes));
   try {
-    return { ...attachment, staging, queue: await attachment.device.createQueue({ depth }) };
+    return { ...attachment, staging, queue: await device.createQueue({ depth }) };
   } catch (error) {
     await staging.free().catch(() => {});
     throw error;

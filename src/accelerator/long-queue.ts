@@ -31,7 +31,7 @@ export class LongQueue {
     let staging: Staging | undefined;
     try {
       staging = new Staging(await device.allocate(MEMORY_BYTES));
-      const queue = await device.createQueue({ depth: DEPTH });
+      const queue = await device.createQueue({ depth: Math.min(DEPTH, device.maxDepth) });
       const dispatcher = new Dispatcher(queue, staging, device.name, onLost);
       return new LongQueue(generation, dispatcher, queue, staging);
     } catch (error) {

@@ -20,7 +20,7 @@ export interface OpenOptions {
   engines?: number;
   /** Engines not to use; by default WARPDRIVE_DISABLE_ENGINES, a list with commas. Embedded only. */
   disableEngines?: string[];
-  /** Requests in flight on the accelerator's own queue: a power of two, by default 256. */
+  /** Requests in flight on the accelerator's own queue: a power of two; by default 256, or less where the device has less. */
   queueDepth?: number;
   /** Memory for buffers in flight, a power of two; by default 32 MiB. Pages take up room once used. */
   memoryBytes?: number;

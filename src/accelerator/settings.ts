@@ -6,7 +6,6 @@ import { ArgumentError } from '../errors.js';
 import type { OpenOptions } from './open.js';
 import type { InlineBytes } from './placement.js';
 
-const DEFAULT_DEPTH = 256;
 /** With more, the first open of a process has the whole heap collected: views of memory count as JavaScript's. */
 const DEFAULT_MEMORY_BYTES = 32 * 1024 * 1024;
 const MIN_MEMORY_BYTES = 4 * 1024 * 1024;
@@ -17,7 +16,8 @@ const THERE_ARE = `there are ${ENGINE_NAMES.join(', ')}`;
 
 /** What an accelerator needs of its options, whatever its device. */
 export interface Settings {
-  depth: number;
+  /** Undefined where it is up to the accelerator. */
+  depth: number | undefined;
   memoryBytes: number;
   inlineBytes: InlineBytes | undefined;
   fallback: boolean;
@@ -29,8 +29,8 @@ export interface Settings {
 
 /** Checks the options that every device has. */
 export function checkSettings(options: OpenOptions): Settings {
-  const depth = options.queueDepth ?? DEFAULT_DEPTH;
-  if (!isPowerOfTwo(depth) || depth < 2 || depth > 32768) {
+  const { queueDepth: depth } = options;
+  if (depth !== undefined && (!isPowerOfTwo(depth) || depth < 2 || depth > 32768)) {
     throw new ArgumentError('queueDepth must be a power of two from 2 to 32768');
   }
   const memoryBytes = options.memoryBytes ?? DEFAULT_MEMORY_BYTES;

@@ -63,6 +63,37 @@ for (const shape of SHAPES) {
       assert.equal(queue.inFlight, 0);
     });
 
+    test('the device has what was published, until it completes it', () => {
+      for (const startIndex of [0, 65_535]) {
+        const { queue, device } = make(shape, startIndex);
+        push(queue);
+        push(queue);
+        assert.equal(queue.outstanding, 0, 'nothing is published yet');
+        queue.publish();
+        assert.equal(queue.outstanding, 2);
+        device.complete(device.take()!.head, 0);
+        assert.equal(queue.outstanding, 1, 'though nobody has polled');
+        assert.equal(queue.usedIndex, (startIndex + 1) & 0xffff);
+        assert.equal(queue.inFlight, 2);
+      }
+    });
+
+    test('what was not published can be taken back, and never reaches the device', () => {
+      const { queue, device } = make(shape);
+      push(queue);
+      push(queue);
+      queue.retract();
+      assert.equal(queue.inFlight, 0);
+      assert.equal(queue.publish(), false);
+      const sent = Array.from({ length: queue.slots }, () => push(queue));
+      assert.equal(new Set(sent).size, queue.slots, 'each slot is there once');
+      queue.publish();
+      for (const slot of sent) {
+        assert.equal(device.take()!.buffers[0]!.address, 0x7f_0000_0000 + slot);
+      }
+      assert.equal(device.take(), undefined);
+    });
+
     test('no doorbell is rung for a device that has not asked for one', () => {
       const { queue, device } = make(shape);
       if (shape.eventIndex) device.setAvailableEvent(5);

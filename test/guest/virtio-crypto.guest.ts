@@ -264,6 +264,23 @@ describe('driver/virtio-crypto', () => {
     }
   });
 
+  test('what was not published is dropped when its queue is released, and never reaches the device', async (t) => {
+    const device = await openDevice(t, GUEST_DEVICE.crypto);
+    const memory = await device.allocate(REQUESTS_BYTES);
+    const dropped = new BlockRequests(await device.createQueue({ depth: 64 }), memory);
+    for (let id = 0; id < 8; id++) dropped.submit(id);
+    const started = performance.now();
+    await dropped.queue.release();
+    assert.ok(performance.now() - started < 1000);
+    const side = new BlockRequests(await device.createQueue({ depth: 64 }), memory);
+    side.submit(8);
+    side.queue.publish();
+    while (!side.queue.poll(side.completion)) assert.equal(side.queue.failed, false);
+    assert.equal(side.completion.requestId, 8);
+    assert.deepEqual(side.output(8), side.expected(8));
+    assert.deepEqual(side.output(0), Buffer.alloc(16));
+  });
+
   test('a device that falls back to its beginning is found, and set up again', async (t) => {
     const transport = await openVfio(nameOf(GUEST_DEVICE.crypto));
     const device = await virtioCrypto.open(transport);

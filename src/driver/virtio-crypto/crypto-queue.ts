@@ -9,6 +9,7 @@ import { LocalCompletions } from './local-completions.js';
 import type { MemoryMap } from './memory-map.js';
 import { RequestTable } from './request-table.js';
 import type { Sessions } from './sessions.js';
+import type { QueueProgress } from './stall-watch.js';
 
 /** Header with IV, source, what is put behind it, output, the output's end with the status. */
 export const DATA_CHAIN = 5;
@@ -39,7 +40,7 @@ export interface QueueOwner {
  * mistakes) is completed here, at once. Ciphers of the device take whole blocks: what is missing
  * is put behind the source from a table of this driver's, and what is too much of the output goes there.
  */
-export class CryptoQueue implements DeviceQueue {
+export class CryptoQueue implements DeviceQueue, QueueProgress {
   readonly id: number;
   readonly depth: number;
   readonly interrupt: Interrupt;
@@ -89,13 +90,17 @@ export class CryptoQueue implements DeviceQueue {
     this.#busy = new Uint8Array(slots);
   }
 
-  /** With the device, or completed and not yet taken. */
+  /** Submitted, and not yet taken by `poll`. */
   get inFlight(): number {
-    return this.onDevice + this.#local.count;
+    return this.#rings.virtqueue.inFlight + this.#local.count;
   }
 
-  get onDevice(): number {
-    return this.#rings.virtqueue.inFlight;
+  get usedIndex(): number {
+    return this.#rings.virtqueue.usedIndex;
+  }
+
+  get outstanding(): number {
+    return this.#rings.virtqueue.outstanding;
   }
 
   /** There are none: the hardware takes no processor away from whoever polls. */
@@ -330,6 +335,11 @@ export class CryptoQueue implements DeviceQueue {
       this.#local.add(this.#requestIds[slot]!, STATUS.engineFailed, 0);
     }
     this.#rings = rings;
+  }
+
+  /** Drops what was submitted and not published. */
+  retract(): void {
+    this.#rings.virtqueue.retract();
   }
 
   /** The memory of its rings is gone: nothing goes out, and nothing comes back. */

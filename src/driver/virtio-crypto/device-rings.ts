@@ -1,4 +1,6 @@
+import { LIMITS } from '../../abi/queue.js';
 import { VIRTIO_NO_VECTOR } from '../../abi/virtio.js';
+import { ProtocolError } from '../../errors.js';
 import { DmaBuffer } from '../../transport/dma-buffer.js';
 import type { Transport } from '../../transport/transport.js';
 import type { VirtioPci } from '../virtio/virtio-pci.js';
@@ -43,24 +45,29 @@ export class DeviceRings {
     this.slots = Math.min(...data.map((place) => virtqueueSlots(place.shape)));
   }
 
-  /** @param controlQueue its number: the data queues come before it */
+  /**
+   * @param controlQueue its number: the data queues come before it
+   * @throws ProtocolError where a queue cannot be what the device says it is
+   */
   static async allocate(
     pci: VirtioPci,
     transport: Transport,
     dataQueues: number,
     controlQueue: number,
   ): Promise<DeviceRings> {
+    const indirect = pci.has('indirectDescriptors');
     let offset = 0;
     const place = (
       queue: number,
       maxSize: number,
       chain: number,
+      minSlots: number,
       extra: (slots: number) => number,
     ): Place => {
       const shape = {
-        size: Math.min(maxSize, pci.queueSize(queue)),
+        size: Math.min(maxSize, checkedSize(pci, queue, indirect ? minSlots : minSlots * chain)),
         chain,
-        indirect: pci.has('indirectDescriptors'),
+        indirect,
         eventIndex: pci.has('eventIndex'),
       };
       const made = { shape, offset, extra: 0, extraBytes: 0 };
@@ -70,9 +77,9 @@ export class DeviceRings {
       return made;
     };
     const data = Array.from({ length: dataQueues }, (_, queue) =>
-      place(queue, MAX_SIZE, DATA_CHAIN, RequestTable.bytes),
+      place(queue, MAX_SIZE, DATA_CHAIN, LIMITS.minDepth, RequestTable.bytes),
     );
-    const control = place(controlQueue, CONTROL_SIZE, CONTROL_CHAIN, () => CONTROL_BYTES);
+    const control = place(controlQueue, CONTROL_SIZE, CONTROL_CHAIN, 1, () => CONTROL_BYTES);
     return new DeviceRings(pci, await DmaBuffer.allocate(transport, offset), data, control);
   }
 
@@ -116,6 +123,16 @@ export class DeviceRings {
   free(): Promise<void> {
     return this.#memory.free();
   }
+}
+
+/** How many descriptors a queue can have at most. */
+function checkedSize(pci: VirtioPci, queue: number, least: number): number {
+  const size = pci.queueSize(queue);
+  if (size >= least && (size & (size - 1)) === 0) return size;
+  throw new ProtocolError(
+    `${pci.name} has a queue ${queue} of ${size} descriptors, where its driver needs a power of two and at least ${least}`,
+    { device: pci.name },
+  );
 }
 
 const align = (value: number, to: number): number => Math.ceil(value / to) * to;

@@ -44,7 +44,7 @@ export class Sessions {
 
   /** Like `open`, with a key at an address. */
   openAt(cipher: Cipher, address: number, encrypts: boolean): number {
-    const key = new Uint8Array(cipher.keyBytes);
+    const key = keyOf(cipher.keyBytes);
     copyMemory(addressOf(key), address, key.length);
     const status = this.open(cipher, key, encrypts);
     key.fill(0);
@@ -55,9 +55,11 @@ export class Sessions {
   open(cipher: Cipher, key: Uint8Array, encrypts: boolean): number {
     if (key.length !== cipher.keyBytes || (cipher.mode === 'xts' && halvesAreEqual(key)))
       return STATUS.badKey;
+    const kept = keyOf(key.length);
+    kept.set(key);
     const session: Session = {
       cipher,
-      key: Uint8Array.from(key),
+      key: kept,
       numbers: new Int32Array(2 * DIRECTIONS),
       made: new Uint8Array(DIRECTIONS),
     };
@@ -122,6 +124,11 @@ export class Sessions {
     this.#sessions.clear();
     this.#control = undefined;
   }
+}
+
+/** Room for a key. Small arrays live on the heap of V8, which moves them, and leaves copies behind, unless they are views. */
+function keyOf(bytes: number): Uint8Array {
+  return new Uint8Array(new ArrayBuffer(bytes));
 }
 
 /** IEEE 1619-2018: the two keys of XTS must differ. */

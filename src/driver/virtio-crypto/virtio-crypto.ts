@@ -17,6 +17,7 @@ import {
   type QueueOptions,
 } from '../driver.js';
 import { VirtioPci } from '../virtio/virtio-pci.js';
+import { allOf } from './all-of.js';
 import type { Cipher } from './ciphers.js';
 import { CryptoMemory } from './crypto-memory.js';
 import { CryptoQueue, type QueueOwner, type QueueRings } from './crypto-queue.js';
@@ -75,6 +76,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
   #resets: number[] = [];
   #onLost: ((reason: string) => void) | undefined;
   #closed = false;
+  #stopped: Promise<void> | undefined;
 
   private constructor(transport: Transport, pci: VirtioPci, rings: DeviceRings, controlQueue: number) {
     this.#transport = transport;
@@ -117,7 +119,8 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       await made.#begin();
       return made;
     } catch (error) {
-      await made?.close();
+      // What went wrong first is what counts.
+      await made?.close().catch(() => {});
       if (!made) {
         pci.close();
         await rings?.free();
@@ -213,6 +216,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     );
     this.#queues.set(id, queue);
     this.#stalls.set(id, new StallWatch());
+    this.#watch ??= setInterval(() => this.look(), WATCH_MS).unref();
     try {
       if (vector !== undefined) await this.#transport.setIrqs(PCI_IRQ.msix, vector, [interrupt.deviceFd]);
     } catch (error) {
@@ -220,20 +224,26 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       interrupt.close();
       throw error;
     }
-    this.#watch ??= setInterval(() => this.look(), WATCH_MS).unref();
     return queue;
   }
 
-  /** Waits for what the device still has of a queue: its memory is the device's until then. */
+  /**
+   * Waits for what the device still has of a queue, whose memory is the device's until then. What was not published is
+   * dropped.
+   */
   async #release(queue: CryptoQueue): Promise<void> {
     const completion = new Completion();
-    while (!this.lost && queue.onDevice > 0) {
+    while (!this.lost && (queue.ready || queue.outstanding > 0)) {
       if (!queue.poll(completion)) await sleep(1);
     }
+    queue.retract();
     this.#queues.delete(queue.id);
     const vector = this.#vectorOf(queue.id);
-    if (vector !== undefined && !this.lost) await this.#transport.setIrqs(PCI_IRQ.msix, vector, [-1]);
-    queue.interrupt.close();
+    try {
+      if (vector !== undefined && !this.lost) await this.#transport.setIrqs(PCI_IRQ.msix, vector, [-1]);
+    } finally {
+      queue.interrupt.close();
+    }
   }
 
   async counters(queue: number): Promise<QueueCounters> {
@@ -258,8 +268,12 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     this.#lookedAt = 0;
     this.look();
     if (this.lost) return;
-    const status = this.#pci.readDevice(CRYPTO_CONFIG.bytes).readUInt32LE(CRYPTO_CONFIG.offset.status);
-    if ((status & CRYPTO_READY) === 0) this.#lose('its hardware is not ready any more');
+    try {
+      const status = this.#pci.readDevice(CRYPTO_CONFIG.bytes).readUInt32LE(CRYPTO_CONFIG.offset.status);
+      if ((status & CRYPTO_READY) === 0) this.#lose('its hardware is not ready any more');
+    } catch (error) {
+      this.#lose((error as Error).message);
+    }
   }
 
   /** Looks at the device, unless that was done just now, and does what it takes to go on. */
@@ -273,13 +287,18 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     } else if (trouble === 'needs reset') {
       this.reset('it asked for one');
     } else {
-      for (const queue of this.#queues.values()) this.#watchQueue(queue, now);
+      for (const queue of this.#queues.values()) {
+        this.#watchQueue(queue, now);
+        if (this.lost) return;
+      }
     }
   }
 
   #watchQueue(queue: CryptoQueue, now: number): void {
-    const advice = this.#stalls.get(queue.id)!.look(queue.completed, queue.onDevice, now);
-    // A doorbell may have been lost: to ring once more does no harm.
+    const advice = this.#stalls.get(queue.id)!.look(queue, now);
+    // An interrupt may have been lost: one too many does no harm.
+    if (advice === 'wake') signalEventfd(queue.interrupt.deviceFd);
+    // So may a doorbell: to ring once more does none either.
     if (advice === 'ring') this.#current[queue.id]!.ring();
     if (advice === 'reset') this.reset(`queue ${queue.id} has come to a standstill`);
   }
@@ -317,32 +336,40 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     if (this.lost || this.#closed) return;
     this.lost = true;
     this.#onLost?.(`the device was lost: ${reason}`);
-    void this.#letGo();
+    // The kernel may be taking it away at this moment: what cannot be given back any more is no error.
+    this.#stopped = this.#letGo().catch(() => {});
   }
 
   /** Stops the device, and takes all memory from it. */
-  async #letGo(): Promise<void> {
+  #letGo(): Promise<void> {
     clearInterval(this.#watch);
     this.sessions.clear();
-    try {
-      this.#pci.reset();
-    } catch {
-      // It is not there any more; what the transport does stops any other.
-    }
-    this.#pci.close();
-    this.#config.close();
-    await this.#transport.close();
+    return allOf([
+      () => {
+        try {
+          this.#pci.reset();
+        } catch {
+          // It is not there any more; what the transport does stops any other.
+        }
+      },
+      () => this.#pci.close(),
+      () => this.#config.close(),
+      () => this.#transport.close(),
+    ]);
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.lost) {
-      this.lost = true;
-      await this.#letGo();
-    }
-    for (const queue of this.#queues.values()) queue.detach();
-    await this.#scratch?.free();
-    await this.#rings.free();
+    this.lost = true;
+    await allOf([
+      () => this.#stopped ?? this.#letGo(),
+      ...[...this.#queues.values()].map((queue) => () => {
+        queue.detach();
+        queue.interrupt.close();
+      }),
+      () => this.#scratch?.free(),
+      () => this.#rings.free(),
+    ]);
   }
 }

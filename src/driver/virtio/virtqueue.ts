@@ -127,8 +127,19 @@ export class Virtqueue {
     this.#quiet();
   }
 
+  /** Slots that are taken. */
   get inFlight(): number {
     return this.slots - this.#freeCount;
+  }
+
+  /** How far the device says that it has come: moves on with each completion. */
+  get usedIndex(): number {
+    return Atomics.load(this.#halves, this.#usedAt + 1);
+  }
+
+  /** Requests that the device has: published, and not completed. */
+  get outstanding(): number {
+    return (this.#published - this.usedIndex) & INDEX_MASK;
   }
 
   /** A free slot, or -1. */
@@ -194,9 +205,19 @@ export class Virtqueue {
     return ((next - event - 1) & INDEX_MASK) < ((next - before) & INDEX_MASK);
   }
 
+  /** Takes back what was pushed and not published, when nothing else is in flight: a later `publish` must not send it. */
+  retract(): void {
+    this.#next = this.#published;
+    this.#mayWrite.forEach((mayWrite, slot) => {
+      if (mayWrite === 0) return;
+      this.#mayWrite[slot] = 0;
+      this.giveBack(slot);
+    });
+  }
+
   /** Whether the device has completed something. */
   get ready(): boolean {
-    return Atomics.load(this.#halves, this.#usedAt + 1) !== this.#taken && this.failure === undefined;
+    return this.usedIndex !== this.#taken && this.failure === undefined;
   }
 
   /** The slot of the next request that the device has completed, which is free again; -1 if there is none. */
@@ -204,7 +225,7 @@ export class Virtqueue {
     if (this.failure !== undefined) return -1;
     const { size, chain, indirect } = this.#shape;
     const taken = this.#taken;
-    const done = (Atomics.load(this.#halves, this.#usedAt + 1) - taken) & INDEX_MASK;
+    const done = (this.usedIndex - taken) & INDEX_MASK;
     if (done === 0) return -1;
     if (done > this.inFlight) return this.#distrust('has completed more than it was given');
     const at = this.#usedElements + ((taken & (size - 1)) << 1);
@@ -244,7 +265,7 @@ export class Virtqueue {
       this.#armed = true;
       Atomics.store(this.#halves, this.#availableAt, 0);
     }
-    const done = (Atomics.load(this.#halves, this.#usedAt + 1) - this.#taken) & INDEX_MASK;
+    const done = (this.usedIndex - this.#taken) & INDEX_MASK;
     return done < wanted;
   }
 
