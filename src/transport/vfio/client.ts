@@ -301,11 +301,17 @@ export class VfioTransport implements Transport {
     this.#closed = true;
     this.#closeInterrupts();
     closeFd(this.#device.fd);
-    try {
-      for (const { iova, length } of this.#mappings) this.#space.iommu.unmap(iova, length);
-    } finally {
-      this.#release();
+    const failures: unknown[] = [];
+    for (const { iova, length } of this.#mappings) {
+      try {
+        this.#space.iommu.unmap(iova, length);
+      } catch (error) {
+        failures.push(error);
+      }
     }
+    this.#release();
+    // Of a device that was unplugged the kernel has taken the memory already.
+    if (failures.length > 0 && !this.#lost) throw failures[0];
   }
 
   onLost(listener: (reason: Error) => void): void {
