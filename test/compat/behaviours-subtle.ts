@@ -71,6 +71,16 @@ for (const hash of HASHES) {
   });
 }
 
+sees('HMAC with hashes that newer versions of Node have', (subtle) =>
+  all(['SHA3-256', 'SHA3-512'], (hash) =>
+    outcome(async () => {
+      const algorithm = { name: 'HMAC', hash };
+      const key = await subtle.importKey('raw', AES_KEYS[2]!, algorithm, false, ['sign', 'verify']);
+      return subtle.sign('HMAC', key, BLOCK);
+    }),
+  ),
+);
+
 for (const [what, data] of Object.entries(DATA)) {
   sees(`digest: of ${what}`, (subtle) => outcome(() => subtle.digest('SHA-256', data())));
   sees(`AES-GCM: encrypts ${what}`, async (subtle) => {

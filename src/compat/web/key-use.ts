@@ -86,8 +86,10 @@ export function macFor(
   key: CryptoKey,
   usage: 'sign' | 'verify',
 ): MacSession | undefined {
-  return sessionFor(accelerator, key, 'HMAC', usage, (algorithm, material) => {
-    const { name } = (algorithm as webcrypto.HmacKeyAlgorithm).hash;
-    return accelerator.hmacSession({ algorithm: DIGESTS[name]!, key: material });
-  });
+  const { hash } = algorithmOf.call(key) as Partial<webcrypto.HmacKeyAlgorithm>;
+  const digest = hash && DIGESTS[hash.name];
+  if (digest === undefined) return undefined;
+  return sessionFor(accelerator, key, 'HMAC', usage, (_, material) =>
+    accelerator.hmacSession({ algorithm: digest, key: material }),
+  );
 }
