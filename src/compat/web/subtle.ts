@@ -179,15 +179,19 @@ function makeMethod(name: keyof Subtle): Method {
 const importKey: Method = async (format, given, ...rest) => {
   countSubtle('importKey', 'method');
   const bytes = format === 'raw' ? bytesOf(given) : 'argument';
-  const material = typeof bytes === 'string' ? undefined : Buffer.from(bytes);
-  const key = (await (nodeSubtle.importKey as unknown as Method).call(
-    nodeSubtle,
-    format,
-    given,
-    ...rest,
-  )) as CryptoKey;
-  if (material) rememberKey(key, material);
-  return key;
+  const work = (nodeSubtle.importKey as unknown as Method).call(nodeSubtle, format, given, ...rest);
+  if (typeof bytes === 'string') return work;
+  // In memory of its own: the pool behind other Buffers is open to whoever has one of them.
+  const material = Buffer.allocUnsafeSlow(bytes.byteLength);
+  material.set(bytes);
+  let isRemembered = false;
+  try {
+    const key = (await work) as CryptoKey;
+    isRemembered = rememberKey(key, material);
+    return key;
+  } finally {
+    if (!isRemembered) material.fill(0);
+  }
 };
 
 /** The methods of the running Node's subtle. */
