@@ -142,6 +142,38 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('gives each result memory of its own', async () => {
+    await ends(
+      `await ready();
+      const texts = ['one', 'two', 'text '.repeat(1000)];
+      const made = await Promise.all(texts.map((text) => promisify(zlib.gzip)(text)));
+      const back = await Promise.all(made.map((bytes) => promisify(zlib.gunzip)(bytes)));
+      const packed = texts.map((text) => zlib.gzipSync(text));
+      const unpacked = packed.map((bytes) => zlib.gunzipSync(bytes));
+      for (const [first, ...others] of [made, back, packed, unpacked]) {
+        structuredClone(first.buffer, { transfer: [first.buffer] });
+        console.log(first.length, others.every(({ length }) => length > 0));
+      }`,
+      { code: 0, stdout: '0 true\n'.repeat(4) },
+    );
+  });
+
+  it('calls back where a buffer goes away while the accelerator is being opened', async () => {
+    for (const device of ['embedded', 'unix:/nowhere/at/all']) {
+      await ends(
+        `const results = [];
+        for (let i = 0; i < 8; i++) {
+          const bytes = new Uint8Array(1000);
+          results.push(new Promise((resolve) => zlib.gzip(bytes, resolve)));
+          if (i >= 4) structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+        }
+        console.log((await Promise.all(results)).length);`,
+        { code: 0, stdout: '8\n' },
+        { WARPDRIVE_DEVICE: device },
+      );
+    }
+  });
+
   it('keeps nothing of streams that are destroyed in the middle', async () => {
     await ends(
       `await ready();
