@@ -115,6 +115,21 @@ export const STREAM_BEHAVIOURS: Behaviour[] = [
       return [lengths.length, await arrives(() => ended), unpacker.bytesWritten > 400_000];
     },
   })),
+  ...[true, false].flatMap((waits) =>
+    ['write', 'end'].map((method) => ({
+      name: `${method}() after flush(Z_FINISH)${waits ? ', when that is done' : ''}`,
+      see: async (zlib: Loose, node: Loose) => {
+        const packer = zlib['createGzip']();
+        const end = fate(packer);
+        packer.write(sample('text', 300_000));
+        const flushed = new Promise((resolve) => packer.flush(node['constants'].Z_FINISH, resolve));
+        if (waits) await flushed;
+        packer[method]('more');
+        const { output, error, events } = await end;
+        return [hash(node['gunzipSync'](output)), error, events];
+      },
+    })),
+  ),
   {
     name: 'every write of a stream with flush: Z_SYNC_FLUSH comes out',
     see: async (zlib: Loose, node: Loose) => {

@@ -174,6 +174,30 @@ describe('warpdrive/zlib, abused', () => {
     }
   });
 
+  it('keeps little of what a slow reader has not taken, however large the chunk', async () => {
+    await ends(
+      `await ready();
+      const large = Buffer.allocUnsafeSlow(120_000_000);
+      const some = (await import('node:crypto')).randomBytes(1_000_000);
+      for (let at = 0; at < large.length; at += some.length) large.set(some, at);
+      const stream = zlib.createGzip({ level: 1 });
+      stream.end(large);
+      let most = 0;
+      const before = process.memoryUsage().arrayBuffers;
+      let parts = 0;
+      for await (const part of stream) {
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        if (parts++ % 50 !== 0) continue;
+        gc();
+        most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+      }
+      console.log(parts > 500, most < 16_000_000 || most);`,
+      { code: 0, stdout: 'true true\n' },
+      {},
+      ['--expose-gc'],
+    );
+  });
+
   it('keeps nothing of streams that are destroyed in the middle', async () => {
     await ends(
       `await ready();
