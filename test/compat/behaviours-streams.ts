@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomBytes } from 'node:crypto';
 import { Readable, Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { inherits } from 'node:util';
@@ -81,6 +82,54 @@ const flushes: Behaviour[] = [20, 90_000, 700_000].flatMap((size) =>
 export const STREAM_BEHAVIOURS: Behaviour[] = [
   ...shapes,
   ...flushes,
+  ...['Gunzip', 'Inflate'].map((kind) => ({
+    name: `${kind}: messages that each wait for the one before, and an end that nothing is written after`,
+    see: async (zlib: Loose, node: Loose) => {
+      const { Z_SYNC_FLUSH } = node['constants'];
+      const packer = node[kind === 'Gunzip' ? 'createGzip' : 'createDeflate']({ flush: Z_SYNC_FLUSH });
+      const unpacker = zlib[`create${kind}`]();
+      const packed: Buffer[] = [];
+      packer.on('data', (part: Buffer) => packed.push(part));
+      let length = 0;
+      let ended = false;
+      unpacker.on('data', (part: Buffer) => {
+        length += part.length;
+      });
+      unpacker.on('end', () => {
+        ended = true;
+      });
+      const lengths: number[] = [];
+      const arrives = async (holds: () => boolean) => {
+        const end = performance.now() + 2000;
+        while (!holds() && performance.now() < end) await new Promise(setImmediate);
+        return holds();
+      };
+      for (let i = 1; i <= 400; i++) {
+        await new Promise((resolve) => packer.write(randomBytes(1000), resolve));
+        unpacker.write(Buffer.concat(packed.splice(0)));
+        if (!(await arrives(() => length === i * 1000))) return { stuck: i, length };
+        lengths.push(length);
+      }
+      await fate(packer.end());
+      unpacker.write(Buffer.concat([...packed, Buffer.alloc(10)]));
+      return [lengths.length, await arrives(() => ended), unpacker.bytesWritten > 400_000];
+    },
+  })),
+  ...[true, false].flatMap((waits) =>
+    ['write', 'end'].map((method) => ({
+      name: `${method}() after flush(Z_FINISH)${waits ? ', when that is done' : ''}`,
+      see: async (zlib: Loose, node: Loose) => {
+        const packer = zlib['createGzip']();
+        const end = fate(packer);
+        packer.write(sample('text', 300_000));
+        const flushed = new Promise((resolve) => packer.flush(node['constants'].Z_FINISH, resolve));
+        if (waits) await flushed;
+        packer[method]('more');
+        const { output, error, events } = await end;
+        return [hash(node['gunzipSync'](output)), error, events];
+      },
+    })),
+  ),
   {
     name: 'every write of a stream with flush: Z_SYNC_FLUSH comes out',
     see: async (zlib: Loose, node: Loose) => {

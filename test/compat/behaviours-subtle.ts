@@ -71,6 +71,16 @@ for (const hash of HASHES) {
   });
 }
 
+sees('HMAC with hashes that newer versions of Node have', (subtle) =>
+  all(['SHA3-256', 'SHA3-512'], (hash) =>
+    outcome(async () => {
+      const algorithm = { name: 'HMAC', hash };
+      const key = await subtle.importKey('raw', AES_KEYS[2]!, algorithm, false, ['sign', 'verify']);
+      return subtle.sign('HMAC', key, BLOCK);
+    }),
+  ),
+);
+
 for (const [what, data] of Object.entries(DATA)) {
   sees(`digest: of ${what}`, (subtle) => outcome(() => subtle.digest('SHA-256', data())));
   sees(`AES-GCM: encrypts ${what}`, async (subtle) => {
@@ -180,6 +190,31 @@ sees('data that is changed meanwhile', async (subtle) => {
   const work = outcome(() => subtle.encrypt({ name: 'AES-GCM', iv: IV }, key, data));
   data.fill(0);
   return work;
+});
+
+sees('everything that is changed as soon as a call has returned', async (subtle) => {
+  const key = await aes(subtle, 'AES-CBC', AES_KEYS[1]!);
+  const iv = Buffer.from(BLOCK);
+  const data = Buffer.alloc(100_000, realText.subarray(0, 1000));
+  const packed = await all([0, 1, 2, 3], () => {
+    const work = outcome(() => subtle.encrypt({ name: 'AES-CBC', iv }, key, data));
+    iv[15]!++;
+    data[0]!++;
+    return work;
+  });
+  data.fill(0);
+  const gcm = await aes(subtle, 'AES-GCM', AES_KEYS[0]!);
+  const algorithm = { name: 'AES-GCM', iv: Buffer.from(IV), additionalData: Buffer.from(BLOCK) };
+  const sealed = Buffer.from(await subtle.encrypt(algorithm, gcm, BLOCK));
+  // One that fails is read again by Node's own.
+  const wrong = Buffer.from(sealed).fill(0, 0, 1);
+  const opened = outcome(() => subtle.decrypt(algorithm, gcm, wrong));
+  sealed.copy(wrong);
+  const right = outcome(() => subtle.decrypt(algorithm, gcm, sealed));
+  algorithm.additionalData.fill(0);
+  algorithm.iv.fill(0);
+  sealed.fill(0);
+  return [packed, await opened, await right];
 });
 
 sees('methods that are left to Node', async (subtle) => {

@@ -142,6 +142,62 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('gives each result memory of its own', async () => {
+    await ends(
+      `await ready();
+      const texts = ['one', 'two', 'text '.repeat(1000)];
+      const made = await Promise.all(texts.map((text) => promisify(zlib.gzip)(text)));
+      const back = await Promise.all(made.map((bytes) => promisify(zlib.gunzip)(bytes)));
+      const packed = texts.map((text) => zlib.gzipSync(text));
+      const unpacked = packed.map((bytes) => zlib.gunzipSync(bytes));
+      for (const [first, ...others] of [made, back, packed, unpacked]) {
+        structuredClone(first.buffer, { transfer: [first.buffer] });
+        console.log(first.length, others.every(({ length }) => length > 0));
+      }`,
+      { code: 0, stdout: '0 true\n'.repeat(4) },
+    );
+  });
+
+  it('calls back where a buffer goes away while the accelerator is being opened', async () => {
+    for (const device of ['embedded', 'unix:/nowhere/at/all']) {
+      await ends(
+        `const results = [];
+        for (let i = 0; i < 8; i++) {
+          const bytes = new Uint8Array(1000);
+          results.push(new Promise((resolve) => zlib.gzip(bytes, resolve)));
+          if (i >= 4) structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+        }
+        console.log((await Promise.all(results)).length);`,
+        { code: 0, stdout: '8\n' },
+        { WARPDRIVE_DEVICE: device },
+      );
+    }
+  });
+
+  it('keeps little of what a slow reader has not taken, however large the chunk', async () => {
+    await ends(
+      `await ready();
+      const large = Buffer.allocUnsafeSlow(120_000_000);
+      const some = (await import('node:crypto')).randomBytes(1_000_000);
+      for (let at = 0; at < large.length; at += some.length) large.set(some, at);
+      const stream = zlib.createGzip({ level: 1 });
+      stream.end(large);
+      let most = 0;
+      const before = process.memoryUsage().arrayBuffers;
+      let parts = 0;
+      for await (const part of stream) {
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        if (parts++ % 50 !== 0) continue;
+        gc();
+        most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+      }
+      console.log(parts > 500, most < 16_000_000 || most);`,
+      { code: 0, stdout: 'true true\n' },
+      {},
+      ['--expose-gc'],
+    );
+  });
+
   it('keeps nothing of streams that are destroyed in the middle', async () => {
     await ends(
       `await ready();

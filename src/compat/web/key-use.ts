@@ -36,10 +36,12 @@ const algorithmOf = read('algorithm');
 const usagesOf = read('usages');
 const extractableOf = read('extractable');
 
-/** Remembers what a key was made of, as it was when the import began. */
-export function rememberKey(key: CryptoKey, material: Buffer): void {
+/** Remembers what a key was made of, as it was when the import began; says whether it is a key of such use. */
+export function rememberKey(key: CryptoKey, material: Buffer): boolean {
   const { length } = algorithmOf.call(key) as webcrypto.AesKeyAlgorithm;
-  if (length === material.length * 8) materials.set(key, material);
+  const isUsed = length === material.length * 8;
+  if (isUsed) materials.set(key, material);
+  return isUsed;
 }
 
 function materialOf(key: CryptoKey): Buffer | KeyObject | undefined {
@@ -86,8 +88,10 @@ export function macFor(
   key: CryptoKey,
   usage: 'sign' | 'verify',
 ): MacSession | undefined {
-  return sessionFor(accelerator, key, 'HMAC', usage, (algorithm, material) => {
-    const { name } = (algorithm as webcrypto.HmacKeyAlgorithm).hash;
-    return accelerator.hmacSession({ algorithm: DIGESTS[name]!, key: material });
-  });
+  const { hash } = algorithmOf.call(key) as Partial<webcrypto.HmacKeyAlgorithm>;
+  const digest = hash && DIGESTS[hash.name];
+  if (digest === undefined) return undefined;
+  return sessionFor(accelerator, key, 'HMAC', usage, (_, material) =>
+    accelerator.hmacSession({ algorithm: digest, key: material }),
+  );
 }

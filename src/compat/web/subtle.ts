@@ -11,8 +11,15 @@ type Subtle = webcrypto.SubtleCrypto;
 type CryptoKey = webcrypto.CryptoKey;
 /** A method of subtle, whatever it is given. */
 type Method = (...given: unknown[]) => Promise<unknown>;
+/** A call that the accelerator has begun, on copies of all bytes: those are the caller's again once it has returned. */
+interface Begun {
+  result: Promise<unknown>;
+  /** The arguments as they were, should Node's own have to do it after all. */
+  given: unknown[];
+}
+
 /** What the accelerator makes of a call, or why it must be Node's own. */
-type Attempt = (accelerator: Accelerator, ...given: never[]) => Promise<unknown> | SubtleReason;
+type Attempt = (accelerator: Accelerator, ...given: never[]) => Begun | SubtleReason;
 
 const nodeSubtle = webcrypto.subtle;
 /** With room for what belongs to it. */
@@ -26,11 +33,12 @@ const MAX_HASHED_BYTES = 16 * 1024;
 
 const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
   digest(accelerator, algorithm: unknown, data: unknown) {
-    const digest = DIGESTS[nameOf(algorithm)];
+    const name = nameOf(algorithm);
+    const digest = DIGESTS[name];
     if (digest === undefined) return 'algorithm';
-    const bytes = bytesOf(data, MAX_HASHED_BYTES);
+    const bytes = copyOf(data, MAX_HASHED_BYTES);
     if (typeof bytes === 'string') return bytes;
-    return accelerator.digest(bytes, { algorithm: digest }).then(alone);
+    return { result: accelerator.digest(bytes, { algorithm: digest }).then(alone), given: [name, bytes] };
   },
 
   encrypt: (accelerator, algorithm: unknown, key: CryptoKey, data: unknown) =>
@@ -40,18 +48,20 @@ const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
     transform(accelerator, 'decrypt', algorithm, key, data),
 
   sign(accelerator, algorithm: unknown, key: CryptoKey, data: unknown) {
-    const code = codeOf(accelerator, 'sign', algorithm, key, data);
-    return typeof code === 'string' ? code : code.then(alone);
+    const begun = codeOf(accelerator, 'sign', algorithm, key, data);
+    if (typeof begun === 'string') return begun;
+    const { code, bytes } = begun;
+    return { result: code.then(alone), given: ['HMAC', key, bytes] };
   },
 
   verify(accelerator, algorithm: unknown, key: CryptoKey, signature: unknown, data: unknown) {
-    const given = bytesOf(signature);
-    if (typeof given === 'string') return given;
-    // Its bytes now: it may be changed meanwhile.
-    const wanted = Buffer.from(given);
-    const code = codeOf(accelerator, 'verify', algorithm, key, data);
-    if (typeof code === 'string') return code;
-    return code.then((found) => found.length === wanted.length && timingSafeEqual(found, wanted));
+    const wanted = copyOf(signature);
+    if (typeof wanted === 'string') return wanted;
+    const begun = codeOf(accelerator, 'verify', algorithm, key, data);
+    if (typeof begun === 'string') return begun;
+    const { code, bytes } = begun;
+    const result = code.then((found) => found.length === wanted.length && timingSafeEqual(found, wanted));
+    return { result, given: ['HMAC', key, wanted, bytes] };
   },
 };
 
@@ -61,27 +71,31 @@ function transform(
   algorithm: unknown,
   key: CryptoKey,
   data: unknown,
-): Promise<ArrayBuffer> | SubtleReason {
+): Begun | SubtleReason {
   const name = nameOf(algorithm);
   const message = messageOf(name, algorithm as Record<string, unknown>);
   if (typeof message === 'string') return message;
-  const bytes = bytesOf(data);
-  if (typeof bytes === 'string') return bytes;
   const session = cipherFor(accelerator, key, name, method);
-  return session ? session[method](bytes, message).then(alone) : 'key';
+  if (!session) return 'key';
+  const bytes = copyOf(data);
+  if (typeof bytes === 'string') return bytes;
+  const { iv, aad } = message;
+  // Each algorithm reads the members that it knows.
+  const own = { name, iv, additionalData: aad, counter: iv, length: AES_BLOCK_BYTES * 8 };
+  return { result: session[method](bytes, message).then(alone), given: [own, key, bytes] };
 }
 
 /** What belongs to one message, of an algorithm as Web Cryptography has it. */
 function messageOf(name: string, algorithm: Record<string, unknown>): MessageOptions | SubtleReason {
   const { iv, additionalData, tagLength, counter, length } = algorithm;
-  const start = bytesOf(name === 'AES-CTR' ? counter : iv);
+  const start = copyOf(name === 'AES-CTR' ? counter : iv);
   if (typeof start === 'string') return start;
   if (name === 'AES-GCM') {
     const { byteLength } = start;
     if (byteLength < MIN_GCM_IV_BYTES || byteLength > MAX_GCM_IV_BYTES) return 'argument';
     if (tagLength !== undefined && tagLength !== AES_BLOCK_BYTES * 8) return 'argument';
     if (additionalData === undefined) return { iv: start };
-    const aad = bytesOf(additionalData);
+    const aad = copyOf(additionalData);
     return typeof aad === 'string' ? aad : { iv: start, aad };
   }
   if (start.byteLength !== AES_BLOCK_BYTES) return 'argument';
@@ -97,11 +111,12 @@ function codeOf(
   algorithm: unknown,
   key: CryptoKey,
   data: unknown,
-): Promise<Buffer> | SubtleReason {
+): { code: Promise<Buffer>; bytes: Buffer } | SubtleReason {
   if (nameOf(algorithm) !== 'HMAC') return 'algorithm';
-  const bytes = bytesOf(data, MAX_HASHED_BYTES);
-  if (typeof bytes === 'string') return bytes;
-  return macFor(accelerator, key, usage)?.mac(bytes) ?? 'key';
+  const session = macFor(accelerator, key, usage);
+  if (!session) return 'key';
+  const bytes = copyOf(data, MAX_HASHED_BYTES);
+  return typeof bytes === 'string' ? bytes : { code: session.mac(bytes), bytes };
 }
 
 /** The name of an algorithm, in whatever case. */
@@ -121,6 +136,12 @@ function bytesOf(data: unknown, most = MAX_BYTES): Uint8Array | SubtleReason {
   return bytes.byteLength > most ? 'size' : bytes;
 }
 
+/** A copy of such bytes. */
+function copyOf(data: unknown, most?: number): Buffer | SubtleReason {
+  const bytes = bytesOf(data, most);
+  return typeof bytes === 'string' ? bytes : Buffer.from(bytes);
+}
+
 /** A result as a buffer of its own, with nothing beside it. */
 function alone(result: Buffer): ArrayBuffer {
   return new Uint8Array(result).buffer;
@@ -138,15 +159,17 @@ function makeMethod(name: keyof Subtle): Method {
     if (!attempt) return pass('method', given);
     const accelerator = shared.current;
     if (!accelerator) return pass('no accelerator', given);
+    let asGiven = given;
     try {
       const outcome = attempt(accelerator, ...(given as never[]));
       if (typeof outcome === 'string') return pass(outcome, given);
-      const result = await outcome;
+      asGiven = outcome.given;
+      const result = await outcome.result;
       countSubtle(name, undefined);
       return result;
     } catch (error) {
       shared.noteError(accelerator, error);
-      return pass('failure', given);
+      return pass('failure', asGiven);
     }
   };
   return method;
@@ -156,15 +179,19 @@ function makeMethod(name: keyof Subtle): Method {
 const importKey: Method = async (format, given, ...rest) => {
   countSubtle('importKey', 'method');
   const bytes = format === 'raw' ? bytesOf(given) : 'argument';
-  const material = typeof bytes === 'string' ? undefined : Buffer.from(bytes);
-  const key = (await (nodeSubtle.importKey as unknown as Method).call(
-    nodeSubtle,
-    format,
-    given,
-    ...rest,
-  )) as CryptoKey;
-  if (material) rememberKey(key, material);
-  return key;
+  const work = (nodeSubtle.importKey as unknown as Method).call(nodeSubtle, format, given, ...rest);
+  if (typeof bytes === 'string') return work;
+  // In memory of its own: the pool behind other Buffers is open to whoever has one of them.
+  const material = Buffer.allocUnsafeSlow(bytes.byteLength);
+  material.set(bytes);
+  let isRemembered = false;
+  try {
+    const key = (await work) as CryptoKey;
+    isRemembered = rememberKey(key, material);
+    return key;
+  } finally {
+    if (!isRemembered) material.fill(0);
+  }
 };
 
 /** The methods of the running Node's subtle. */

@@ -87,7 +87,7 @@ function send(accelerator: Accelerator, call: Call): void {
     (result) => {
       if (result.byteLength > plan.maxOutputLength) again(call);
       // What the callback throws is an uncaught exception, and no rejection.
-      else process.nextTick(callback, null, result);
+      else process.nextTick(callback, null, alone(result));
     },
     (error: unknown) => {
       shared.noteError(accelerator, error);
@@ -97,30 +97,34 @@ function send(accelerator: Accelerator, call: Call): void {
 }
 
 /** Whatever went wrong, node:zlib says it as callers expect it; or it was the device that failed, and all is well. */
-function again({ node, given, options, callback }: Call): void {
+function again(call: Call): void {
   countNode('calls', 'failure');
+  runLate(call, () => call.node(call.given, call.options, call.callback));
+}
+
+/** Runs a call after its caller has gone on: what node:zlib throws, of a buffer transferred away meanwhile, is called back. */
+function runLate({ callback }: Call, run: () => void): void {
   try {
-    node(given, options, callback);
+    run();
   } catch (error) {
-    // A buffer that was transferred away meanwhile.
     process.nextTick(callback as (error: unknown) => void, error);
   }
 }
 
 function runOnNode({ node, given, options, callback }: Call): void {
-  nodeCalls++;
   countNode('calls', 'starting');
   node(given, options, (error: Error | null, result: Buffer) => {
     nodeCalls--;
     callback(error, result);
   });
+  nodeCalls++;
 }
 
 /** Sends a call that has waited for the accelerator. */
 function sendLate(call: Call): void {
   const accelerator = shared.current;
   if (accelerator) send(accelerator, call);
-  else runOnNode(call);
+  else runLate(call, () => runOnNode(call));
 }
 
 /** A synchronous function of node:zlib, by the engines of the calling thread where they can do it. */
@@ -160,7 +164,7 @@ function compressHere(bytes: Uint8Array, algorithm: CompressionAlgorithm, level:
   const operation = compressOperation(bytes, { algorithm, level });
   callerRunner.start(operation);
   callerRunner.check(operation);
-  return trimmed(operation.data);
+  return alone(operation.data);
 }
 
 function decompressHere(bytes: Uint8Array, algorithm: CompressionAlgorithm, maxOutputLength: number): Buffer {
@@ -168,9 +172,9 @@ function decompressHere(bytes: Uint8Array, algorithm: CompressionAlgorithm, maxO
   if (isWholeInput(bytes)) {
     const operation = decompressOperation(bytes, parameters);
     callerRunner.start(operation);
-    if (isPlainSuccess(operation, parameters)) return trimmed(operation.data);
+    if (isPlainSuccess(operation, parameters)) return alone(operation.data);
   }
-  return trimmed(finish(decompressGrowing(callerRunner, bytes, bytes.byteLength, parameters, SYNC_BYTES)));
+  return alone(finish(decompressGrowing(callerRunner, bytes, bytes.byteLength, parameters, SYNC_BYTES)));
 }
 
 /** Requests in the calling thread are done when they have been started. */
@@ -180,10 +184,12 @@ function finish<T>(steps: Steps<T>): T {
   return step.value;
 }
 
-/** A result that fills little of the memory that was reserved for it is copied, and lets go of that memory. */
-function trimmed(result: Buffer): Buffer {
-  const isWasteful = result.buffer.byteLength > 2 * result.byteLength + 64 * 1024;
-  return isWasteful ? Buffer.from(result) : result;
+/** A result in memory of its own: callers may transfer its buffer, which small results share below. */
+function alone(result: Buffer): Buffer {
+  if (result.buffer.byteLength === result.byteLength) return result;
+  const own = Buffer.allocUnsafeSlow(result.byteLength);
+  own.set(result);
+  return own;
 }
 
 /** What node:zlib takes, as bytes; undefined for what it refuses. */

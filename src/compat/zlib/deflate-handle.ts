@@ -11,12 +11,14 @@ import { checksumOf } from './piece-checksum.js';
 import { givePieceBuffer, takePieceBuffer } from './piece-pool.js';
 import { dropDetached, type History, StreamHandle } from './stream-handle.js';
 
-const { Z_NO_FLUSH, Z_SYNC_FLUSH, Z_FINISH } = constants;
+const { Z_BUF_ERROR, Z_STREAM_ERROR, Z_NO_FLUSH, Z_SYNC_FLUSH, Z_FINISH } = constants;
 
 /** With nothing else to do, the accelerator gets pieces of this size: what follows is gathered meanwhile. */
 const EARLY_BYTES = 128 * 1024;
 /** Pieces of one stream that are compressed at a time; a stream that has more to write waits. */
 const MAX_PIECES = 4;
+/** Output that waits to be handed on: a stream with more takes no more input. */
+const MAX_READY_BYTES = 1024 * 1024;
 /** A stream whose first flush comes before so many bytes is made of messages, which need what was in those before. */
 const MESSAGE_BYTES = 64 * 1024;
 /** The first room for a piece; it grows with what comes. */
@@ -61,6 +63,10 @@ export class DeflateHandle extends StreamHandle {
   }
 
   protected begin([flush, , , length]: Step): void {
+    if (this.#finished && flush !== Z_FINISH) {
+      this.failed('stream error', Z_STREAM_ERROR, 'Z_STREAM_ERROR');
+      return;
+    }
     const isMessage = flush !== Z_NO_FLUSH && flush !== Z_FINISH;
     if (isMessage && !this.#cut && this.#heldLength + length < MESSAGE_BYTES) {
       this.handBackStep('small flushes');
@@ -94,13 +100,17 @@ export class DeflateHandle extends StreamHandle {
     const [flush, , , left, , , room] = step;
     const isIdle = flush === Z_NO_FLUSH ? this.#pieces.length < MAX_PIECES : this.#pieces.length === 0;
     if (this.ready.length >= room || (left === 0 && isIdle)) this.done(left);
+    else if (this.#finished && isIdle) this.failed('buffer error', Z_BUF_ERROR, 'Z_BUF_ERROR');
   };
 
   /** Takes input as long as there may be more pieces, and sends what is to be flushed. */
   #take(step: Step): void {
     dropDetached(step);
-    const [flush, input] = step;
-    while (step[3] > 0 && this.#pieces.length < MAX_PIECES) {
+    // Nothing comes after the end.
+    if (this.#finished) return;
+    const [flush, input, , , , , room] = step;
+    const most = Math.max(MAX_READY_BYTES, room);
+    while (step[3] > 0 && this.#pieces.length < MAX_PIECES && this.ready.length < most) {
       const taken = this.#gather(input!, step[2], step[3]);
       step[2] += taken;
       step[3] -= taken;
@@ -131,7 +141,6 @@ export class DeflateHandle extends StreamHandle {
   }
 
   #flush(flush: number): void {
-    if (this.#finished) return;
     const isNew = RANK[flush]! > RANK[this.#lastFlush]!;
     if (this.#heldLength > 0 || isNew || flush === Z_FINISH) this.#send(flush);
     this.#lastFlush = flush;

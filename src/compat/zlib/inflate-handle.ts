@@ -137,21 +137,24 @@ export class InflateHandle extends StreamHandle {
     if (this.#ahead && !this.#current) this.#readAhead(this.#ahead);
     const { step } = this;
     if (!step) return;
+    if (this.#ahead && this.#ended && !this.#current) {
+      // The stream has ended within what was taken: the step has the rest again.
+      step[2] -= this.#ahead.length;
+      step[3] += this.#ahead.length;
+      this.#ahead = undefined;
+    }
     dropDetached(step);
     if (!this.#ahead && this.#mayReadAhead(step)) {
       this.#takeAhead(step);
       return;
     }
-    const [flush, input, at, length, , , room] = step;
+    const [, input, at, length, , , room] = step;
     if (this.ready.length >= room) {
       this.done(length);
       return;
     }
-    if (this.#current) {
-      // More input is welcome while what there was is being read.
-      if (this.#ahead && length === 0 && flush === Z_NO_FLUSH) this.done(0);
-      return;
-    }
+    // A step ends with its input read and its output handed on: whoever wrote it may wait for that before writing more.
+    if (this.#current) return;
     const mayFollow = this.#algorithm === 'gzip' && !this.#isStrict;
     if (this.#ended && length > 0 && mayFollow && input![at] !== 0) {
       // Another member, or something else, of which node:zlib says what it is.
@@ -213,30 +216,13 @@ export class InflateHandle extends StreamHandle {
 
   /** Reads on in what was taken, unless there is much output already. */
   #readAhead(bytes: Buffer): void {
-    if (this.#ended && bytes.length > 0) {
-      this.#passEnd(bytes);
-      if (!this.#ahead) return;
-    }
+    if (this.#ended && bytes.length > 0) return;
     if (bytes.length === 0 && !this.#more) this.#ahead = undefined;
     else if (this.ready.length < Math.max(2 * OUTPUT_BYTES, this.step?.[6] ?? 0)) {
       this.#decompress(bytes, (consumed) => {
         this.#ahead = bytes.subarray(consumed);
       });
     }
-  }
-
-  /** The stream has ended within what was taken: the rest is another member, or was taken too soon. */
-  #passEnd(bytes: Buffer): void {
-    if (this.#algorithm === 'gzip' && bytes[0] === GZIP_START) {
-      this.#ended = false;
-      return;
-    }
-    this.#ahead = undefined;
-    if (this.#algorithm === 'gzip' && bytes[0] !== 0) {
-      this.failed('incorrect header check', Z_DATA_ERROR, 'Z_DATA_ERROR');
-      return;
-    }
-    this.stream.bytesWritten -= bytes.length;
   }
 
   /** Whether a member of gzip begins here; where not, the step is somebody else's. */
