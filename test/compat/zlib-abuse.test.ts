@@ -249,6 +249,40 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('does not take the end of a stream on a lost device for that of the next device', async (t) => {
+    const broker = await Broker.start(t);
+    await ends(
+      `await ready();
+      setInterval(() => {}, 1000);
+      const packed = node.gzipSync(data);
+      const streams = [zlib.createGzip(), zlib.createGunzip()];
+      for (const stream of streams) stream.resume();
+      await new Promise((resolve) => streams[0].write(data, resolve));
+      await new Promise((resolve) => streams[1].write(packed.subarray(0, 4000), resolve));
+      process.kill(${broker.pid}, 'SIGKILL');
+      process.env.WARPDRIVE_DEVICE = 'embedded';
+      const before = stats().node.calls;
+      while (stats().node.calls === before) await promisify(zlib.gzip)('x');
+      const { calls } = stats().accelerated;
+      while (stats().accelerated.calls === calls) await promisify(zlib.gzip)('x');
+      const seen = [];
+      for (const stream of streams) {
+        const failed = new Promise((resolve) => stream.on('error', (error) => resolve(error.code)));
+        stream.end(stream === streams[0] ? data : packed.subarray(4000));
+        seen.push(stream === streams[0] ? 'any' : await failed);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        const { calls } = stats().accelerated;
+        await promisify(zlib.gzip)('x');
+        seen.push(stats().accelerated.calls - calls);
+      }
+      console.log(JSON.stringify(seen));
+      process.exit(0);
+      `,
+      { code: 0, stdout: '["any",1,"ERR_WARPDRIVE_DEVICE_LOST",1]\n' },
+      { WARPDRIVE_DEVICE: `unix:${broker.socket}` },
+    );
+  });
+
   it('ends streams with an error when their broker goes away, and goes on without it', async (t) => {
     const broker = await Broker.start(t);
     await ends(
