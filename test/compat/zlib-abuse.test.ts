@@ -158,6 +158,16 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('makes Web streams where built-ins are frozen', async () => {
+    await ends(
+      `const web = await import(new URL('./compat/web/index.js', library));
+      Object.freeze(node);
+      const packed = new Blob(['text']).stream().pipeThrough(new web.CompressionStream('gzip'));
+      console.log(await new Response(packed.pipeThrough(new web.DecompressionStream('gzip'))).text());`,
+      { code: 0, stdout: 'text\n' },
+    );
+  });
+
   it('calls back where a buffer goes away while the accelerator is being opened', async () => {
     for (const device of ['embedded', 'unix:/nowhere/at/all']) {
       await ends(
