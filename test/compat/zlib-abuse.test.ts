@@ -201,7 +201,7 @@ describe('warpdrive/zlib, abused', () => {
         gc();
         most = Math.max(most, process.memoryUsage().arrayBuffers - before);
       }
-      console.log(parts > 500, most < 16_000_000 || most);`,
+      console.log(parts > 500, most < 40_000_000 || most);`,
       { code: 0, stdout: 'true true\n' },
       {},
       ['--expose-gc'],
