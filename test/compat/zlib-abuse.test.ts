@@ -158,6 +158,16 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('makes Web streams where built-ins are frozen', async () => {
+    await ends(
+      `const web = await import(new URL('./compat/web/index.js', library));
+      Object.freeze(node);
+      const packed = new Blob(['text']).stream().pipeThrough(new web.CompressionStream('gzip'));
+      console.log(await new Response(packed.pipeThrough(new web.DecompressionStream('gzip'))).text());`,
+      { code: 0, stdout: 'text\n' },
+    );
+  });
+
   it('calls back where a buffer goes away while the accelerator is being opened', async () => {
     for (const device of ['embedded', 'unix:/nowhere/at/all']) {
       await ends(
@@ -191,7 +201,7 @@ describe('warpdrive/zlib, abused', () => {
         gc();
         most = Math.max(most, process.memoryUsage().arrayBuffers - before);
       }
-      console.log(parts > 500, most < 16_000_000 || most);`,
+      console.log(parts > 500, most < 40_000_000 || most);`,
       { code: 0, stdout: 'true true\n' },
       {},
       ['--expose-gc'],
@@ -246,6 +256,40 @@ describe('warpdrive/zlib, abused', () => {
       `,
       { code: 0, stdout: 'true true 0 3 1\n' },
       { WARPDRIVE_DEVICE: 'unix:/nowhere/at/all' },
+    );
+  });
+
+  it('does not take the end of a stream on a lost device for that of the next device', async (t) => {
+    const broker = await Broker.start(t);
+    await ends(
+      `await ready();
+      setInterval(() => {}, 1000);
+      const packed = node.gzipSync(data);
+      const streams = [zlib.createGzip(), zlib.createGunzip()];
+      for (const stream of streams) stream.resume();
+      await new Promise((resolve) => streams[0].write(data, resolve));
+      await new Promise((resolve) => streams[1].write(packed.subarray(0, 4000), resolve));
+      process.kill(${broker.pid}, 'SIGKILL');
+      process.env.WARPDRIVE_DEVICE = 'embedded';
+      const before = stats().node.calls;
+      while (stats().node.calls === before) await promisify(zlib.gzip)('x');
+      const { calls } = stats().accelerated;
+      while (stats().accelerated.calls === calls) await promisify(zlib.gzip)('x');
+      const seen = [];
+      for (const stream of streams) {
+        const failed = new Promise((resolve) => stream.on('error', (error) => resolve(error.code)));
+        stream.end(stream === streams[0] ? data : packed.subarray(4000));
+        seen.push(stream === streams[0] ? 'any' : await failed);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        const { calls } = stats().accelerated;
+        await promisify(zlib.gzip)('x');
+        seen.push(stats().accelerated.calls - calls);
+      }
+      console.log(JSON.stringify(seen));
+      process.exit(0);
+      `,
+      { code: 0, stdout: '["any",1,"ERR_WARPDRIVE_DEVICE_LOST",1]\n' },
+      { WARPDRIVE_DEVICE: `unix:${broker.socket}` },
     );
   });
 

@@ -13,10 +13,12 @@ const CREATE = Object.keys(zlib).filter((name) => name.startsWith('create'));
 
 /**
  * Has Node's class make its stream, which it makes while it is constructed, of our zlib; until what is returned is called.
- * So all that programs see, back-pressure and errors among it, is Node's own.
+ * So all that programs see, back-pressure and errors among it, is Node's own. Where built-ins are frozen, it
+ * makes node:zlib's.
  */
 function lendOwnZlib(): () => void {
   const stock = CREATE.map((name) => Object.getOwnPropertyDescriptor(zlib, name)!);
+  if (!stock.every(({ configurable }) => configurable)) return () => {};
   for (const name of CREATE) {
     Object.defineProperty(zlib, name, Object.getOwnPropertyDescriptor(ownZlib, name)!);
   }

@@ -1,7 +1,7 @@
 import { DEFAULT_LEVEL, type DeflateAlgorithm } from '../../abi/algorithms.js';
+import type { Accelerator } from '../../accelerator/accelerator.js';
 import { PIECE_BYTES, startPiece, takePiece } from '../../algorithms/compression.js';
 import { StreamTrailer, streamHeader } from '../../algorithms/framing.js';
-import type { Runner } from '../../algorithms/runner.js';
 import { nodeZlib } from '../../sys/node-zlib.js';
 import { shared } from '../shared-accelerator.js';
 import { countAccelerated } from './counters.js';
@@ -160,17 +160,25 @@ export class DeflateHandle extends StreamHandle {
     this.#pieces.push(piece);
     const accelerator = shared.current;
     if (input.length === 0) piece.take = () => (isLast ? EMPTY_END : EMPTY_PIECE);
-    else if (accelerator) this.#run(piece, accelerator.runner(), input, isLast, held);
+    else if (accelerator) this.#run(piece, accelerator, input, isLast, held);
     else this.#runOnNode(piece, input, isLast);
   }
 
-  #run(piece: Piece, runner: Runner, input: Uint8Array, isLast: boolean, held: Buffer): void {
+  #run(piece: Piece, accelerator: Accelerator, input: Uint8Array, isLast: boolean, held: Buffer): void {
+    const runner = accelerator.runner();
     const operation = startPiece(runner, input, { algorithm: this.#algorithm, level: this.#level }, isLast);
     piece.cancel = () => runner.drop(operation);
     // What is in flight has been copied.
     if (operation.state === 'in-flight') givePieceBuffer(held);
     void runner.wait(operation).then(() => {
-      piece.take = () => takePiece(runner, operation, this.#trailer);
+      piece.take = () => {
+        try {
+          return takePiece(runner, operation, this.#trailer);
+        } catch (error) {
+          shared.noteError(accelerator, error);
+          throw error;
+        }
+      };
       this.#advance();
     });
   }

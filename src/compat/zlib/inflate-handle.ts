@@ -1,5 +1,6 @@
 import { ALGORITHM, type DeflateAlgorithm } from '../../abi/algorithms.js';
 import { CQE_FLAG, OPCODE, STATUS } from '../../abi/queue.js';
+import type { Accelerator } from '../../accelerator/accelerator.js';
 import { Operation } from '../../algorithms/operation.js';
 import type { Runner } from '../../algorithms/runner.js';
 import { shared } from '../shared-accelerator.js';
@@ -29,6 +30,8 @@ export class InflateHandle extends StreamHandle {
   readonly #given: DeflateAlgorithm | undefined;
   readonly #isStrict: boolean;
   #algorithm: DeflateAlgorithm | undefined;
+  /** The one that has the session. */
+  #accelerator: Accelerator | undefined;
   #runner: Runner | undefined;
   #session = 0;
   #current: Operation | undefined;
@@ -80,7 +83,8 @@ export class InflateHandle extends StreamHandle {
 
   #open(): void {
     countAccelerated('streams');
-    this.#runner = shared.current!.runner();
+    this.#accelerator = shared.current!;
+    this.#runner = this.#accelerator.runner();
     const operation = new Operation(NOTHING);
     operation.operation = OPCODE.sessionOpen;
     operation.algorithm = ALGORITHM[this.#algorithm!];
@@ -128,7 +132,10 @@ export class InflateHandle extends StreamHandle {
     const isOfDevice = operation.error !== undefined;
     if (!isOfDevice && this.handBackStep('failure')) return;
     if (isOfData) this.failed('incorrect data check', Z_DATA_ERROR, 'Z_DATA_ERROR');
-    else this.lost(error);
+    else {
+      shared.noteError(this.#accelerator!, error);
+      this.lost(error);
+    }
   }
 
   /** Goes on with what was read ahead, and with the step under way. */

@@ -1,6 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
 import { UnsupportedError } from '../../errors.js';
-import { shared } from '../shared-accelerator.js';
 import { countNode, type Reason } from './counters.js';
 import { constants } from './formats.js';
 import type { NodeHandle, NodeStream, Step } from './node-handle.js';
@@ -153,8 +152,6 @@ export abstract class StreamHandle implements NodeHandle {
   /** Ends the stream: its device has gone, and part of its state with it. */
   protected lost(error: Error): void {
     this.step = undefined;
-    const accelerator = shared.current;
-    if (accelerator) shared.noteError(accelerator, error);
     process.nextTick(() => this.#context.runInAsyncScope(() => this.stream.destroy(error)));
   }
 
