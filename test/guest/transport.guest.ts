@@ -138,14 +138,17 @@ describe('regions', () => {
     });
   });
 
-  test('the device does DMA from open to close, and survives a reset where there is one', async () => {
+  test('the device does DMA from its first memory to close, and survives a reset where there is one', async () => {
     await using(EDU, async (transport) => {
+      assert.equal(commandRegister(EDU) & PCI_COMMAND.busMaster, 0);
+      await DmaBuffer.allocate(transport, PAGE);
       assert.ok(commandRegister(EDU) & PCI_COMMAND.busMaster);
       await assert.rejects(transport.reset(), { code: 'ERR_WARPDRIVE_UNSUPPORTED' });
     });
     assert.equal(commandRegister(EDU) & PCI_COMMAND.busMaster, 0);
     bind(hotplugCrypto, 'vfio-pci');
     await using(hotplugCrypto, async (transport) => {
+      await DmaBuffer.allocate(transport, PAGE);
       await transport.reset();
       assert.ok(commandRegister(hotplugCrypto) & PCI_COMMAND.busMaster);
     });

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PCI_IRQ } from '../../abi/pci.js';
 import { ArgumentError, ClosedError, DeadlineError, ProtocolError } from '../../errors.js';
 import type { Interrupt } from '../../sys/interrupt.js';
@@ -14,7 +15,7 @@ const REGISTER = {
   factorial: 0x08,
   status: 0x20,
   interruptStatus: 0x24,
-  interruptAcknowledge: 0x64,
+  acknowledge: 0x64,
   dmaSource: 0x80,
   dmaDestination: 0x88,
   dmaCount: 0x90,
@@ -23,7 +24,6 @@ const REGISTER = {
 const IDENTIFICATION = 0xed;
 const INTERRUPT_WHEN_DONE = 0x80;
 const DMA = { start: 1, toMemory: 2, interruptWhenDone: 4 } as const;
-/** The device's own memory, as its DMA controller knows it. */
 const BUFFER = { offset: 0x40000, bytes: 4096 } as const;
 const ANSWER_MS = 10_000;
 
@@ -51,7 +51,6 @@ export class Edu {
     this.#settle?.reject(reason);
   }
 
-  /** Unmapped memory must not be touched. */
   get #registers(): Registers {
     if (this.#lost) throw this.#lost;
     return this.#mapped;
@@ -62,10 +61,12 @@ export class Edu {
     const mapping = await transport.mapRegion(0, 0, 4096);
     const interrupt = transport.createInterrupt();
     try {
-      const identification = new Registers(mapping).read32(REGISTER.identification);
-      if ((identification & 0xffff) !== IDENTIFICATION) {
-        throw new ProtocolError(`${transport.name} is no edu: it says 0x${identification.toString(16)}`);
-      }
+      const registers = new Registers(mapping);
+      const name = registers.read32(REGISTER.identification) & 0xffff;
+      if (name !== IDENTIFICATION) throw new ProtocolError(`${transport.name} is no edu`);
+      // It cannot be reset: a DMA of its last owner must have ended before memory is given to it.
+      const isBusy = (): boolean => (registers.read32(REGISTER.dmaCommand) & DMA.start) !== 0;
+      for (let waits = 0; isBusy() && waits < 100; waits++) await sleep(10);
       await transport.setIrqs(PCI_IRQ.msi, 0, [interrupt.deviceFd]);
       return new Edu(transport, mapping, interrupt);
     } catch (error) {
@@ -98,7 +99,7 @@ export class Edu {
 
   /** Has the device read memory into its own, or write its own to memory, there from `offset` on. */
   async dma(access: 'read' | 'write', iova: number, length: number, offset = 0): Promise<void> {
-    // QEMU itself ends when one reaches beyond, or (7.2) the last byte. Addresses of 64 bits are written as 32.
+    // QEMU ends when one reaches beyond, or (7.2) the last byte.
     if (!(length > 0 && offset >= 0 && offset + length < BUFFER.bytes && iova + length <= 2 ** 32)) {
       throw new ArgumentError(`edu has ${BUFFER.bytes - 1} bytes: none for ${length} at ${offset}`);
     }
@@ -136,7 +137,7 @@ export class Edu {
   #interrupted(): void {
     if (this.#lost) return;
     this.interrupts++;
-    this.#mapped.write32(REGISTER.interruptAcknowledge, this.#mapped.read32(REGISTER.interruptStatus));
+    this.#mapped.write32(REGISTER.acknowledge, this.#mapped.read32(REGISTER.interruptStatus));
     this.#settle?.resolve();
   }
 

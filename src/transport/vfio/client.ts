@@ -36,6 +36,8 @@ export class VfioTransport implements Transport {
   readonly #watched: Interrupt[] = [];
   #lost: Error | undefined;
   #onLost: ((reason: Error) => void) | undefined;
+  /** The device may do DMA. */
+  #isMaster = false;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -49,7 +51,8 @@ export class VfioTransport implements Transport {
   }
 
   /**
-   * Takes over an open device: lets it do DMA, and watches what the kernel says of it.
+   * Takes over an open device, and watches what the kernel says of it. It does no DMA yet: one that cannot be reset may still be
+   * at what its last owner had it do, which its driver can wait for before anything is there to be reached.
    * @throws DeviceLostError if it does not answer, ProtocolError if its configuration space is cut short
    */
   static async attach(
@@ -60,7 +63,7 @@ export class VfioTransport implements Transport {
   ): Promise<VfioTransport> {
     const transport = new VfioTransport(name, new VfioDevice(fd), space, release);
     try {
-      if (transport.#isPci) await transport.#setBusMaster(space.iommu.kind !== 'noiommu');
+      if (transport.#isPci) await transport.#setBusMaster(false);
       await transport.#watch(
         PCI_IRQ.request,
         'the kernel asks for the device: it is being removed or unbound',
@@ -176,6 +179,8 @@ export class VfioTransport implements Transport {
 
   async setIrqs(index: number, start: number, eventfds: readonly number[]): Promise<void> {
     const { count, flags } = await this.irqDetails(index);
+    // A message is a write to memory.
+    if (index === PCI_IRQ.msi || index === PCI_IRQ.msix) await this.#letMaster();
     if (start + eventfds.length > count) {
       throw new ArgumentError(
         `${this.name} has ${count} interrupts of index ${index}, no ${start + eventfds.length}`,
@@ -213,6 +218,7 @@ export class VfioTransport implements Transport {
     this.#check();
     this.#space.iommu.map(region);
     this.#mappings.add(region);
+    await this.#letMaster();
   }
 
   async dmaUnmap(iova: number, length: number): Promise<void> {
@@ -232,7 +238,14 @@ export class VfioTransport implements Transport {
       });
     }
     this.#device.reset();
-    if (this.#isPci) await this.#setBusMaster(this.iommu !== 'noiommu');
+    if (this.#isPci) await this.#setBusMaster(this.#isMaster);
+  }
+
+  /** From the first memory or message on, the device reads and writes memory by itself; never without an IOMMU. */
+  async #letMaster(): Promise<void> {
+    if (this.#isMaster || !this.#isPci || this.iommu === 'noiommu') return;
+    this.#isMaster = true;
+    await this.#setBusMaster(true);
   }
 
   /** Lets the device answer and, with `on`, read and write memory by itself. */
