@@ -35,7 +35,6 @@ export class Edu {
   readonly #interrupt: Interrupt;
   #settle: { resolve: () => void; reject: (reason: Error) => void } | undefined;
   #lost: Error | undefined;
-  /** How often the device has interrupted. */
   interrupts = 0;
   private constructor(transport: Transport, mapping: Mapping, interrupt: Interrupt) {
     this.#transport = transport;
