@@ -16,7 +16,6 @@ import {
   PROTOCOL_MAJOR,
   PROTOCOL_MINOR,
   REGION_ACCESS,
-  REGION_FLAG,
   REGION_INFO,
   REGION_IO_FDS,
   VERSION_FIXED,
@@ -40,7 +39,7 @@ import { DmaMappings } from '../dma-mappings.js';
 import { IovaAllocator } from '../iova-allocator.js';
 import type { DmaRegion, RegionInfo, Transport, WakeFd } from '../transport.js';
 import { Connection, type Message } from './connection.js';
-import { parseCapabilities, parseIoFds, readSize, regionAccess } from './regions.js';
+import { parseIoFds, parseRegion, regionAccess } from './regions.js';
 import { decodeVersion, encodeVersion, type Version } from './version.js';
 
 interface Waiting {
@@ -163,21 +162,7 @@ export class VfioUserTransport implements Transport {
     const fd = fds.shift();
     closeFds(fds);
     try {
-      const flags = body.readUInt32LE(REGION_INFO.offset.flags);
-      const length = readSize(body, REGION_INFO.offset.size);
-      const { capabilities, areas } = parseCapabilities(body);
-      const isMappable = fd !== undefined && (flags & REGION_FLAG.mmap) !== 0;
-      const region: RegionDetails = {
-        index,
-        length,
-        read: (flags & REGION_FLAG.read) !== 0,
-        write: (flags & REGION_FLAG.write) !== 0,
-        areas: isMappable ? (areas ?? [{ offset: 0, length }]) : [],
-        flags,
-        capabilities,
-        fdOffset: readSize(body, REGION_INFO.offset.offset),
-        fd,
-      };
+      const region = parseRegion(index, body, fd);
       this.#regions.set(index, region);
       return region;
     } catch (error) {

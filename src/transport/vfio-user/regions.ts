@@ -11,7 +11,7 @@ import {
   SPARSE_MMAP,
 } from '../../abi/vfio-user.js';
 import { ProtocolError } from '../../errors.js';
-import type { RegionCapability } from '../details.js';
+import type { RegionCapability, RegionDetails } from '../details.js';
 import type { MappableArea } from '../transport.js';
 
 /*
@@ -36,8 +36,30 @@ export function readSize(body: Buffer, offset: number): number {
   return Number(value);
 }
 
+/**
+ * What VFIO says of a region, whether the kernel or a server says it (struct vfio_region_info).
+ * @param fd what it is mapped by; without one it cannot be
+ */
+export function parseRegion(index: number, info: Buffer, fd: number | undefined): RegionDetails {
+  const flags = info.readUInt32LE(REGION_INFO.offset.flags);
+  const length = readSize(info, REGION_INFO.offset.size);
+  const { capabilities, areas } = parseCapabilities(info);
+  const isMappable = fd !== undefined && (flags & REGION_FLAG.mmap) !== 0;
+  return {
+    index,
+    length,
+    read: (flags & REGION_FLAG.read) !== 0,
+    write: (flags & REGION_FLAG.write) !== 0,
+    areas: isMappable ? (areas ?? [{ offset: 0, length }]) : [],
+    flags,
+    capabilities,
+    fdOffset: readSize(info, REGION_INFO.offset.offset),
+    fd,
+  };
+}
+
 /** The capabilities of a region, and the areas that the one for sparse mapping lists, if it is there. */
-export function parseCapabilities(body: Buffer): {
+function parseCapabilities(body: Buffer): {
   capabilities: RegionCapability[];
   areas: MappableArea[] | undefined;
 } {

@@ -1,17 +1,10 @@
 import { VFIO } from '../../abi/vfio.js';
-import {
-  DEVICE_INFO,
-  IRQ_INFO,
-  IRQ_SET,
-  IRQ_SET_FLAG,
-  REGION_FLAG,
-  REGION_INFO,
-} from '../../abi/vfio-user.js';
+import { DEVICE_INFO, IRQ_INFO, IRQ_SET, IRQ_SET_FLAG, REGION_INFO } from '../../abi/vfio-user.js';
 import { SystemError } from '../../errors.js';
 import { ioctl } from '../../sys/ioctl.js';
 import { ERRNO } from '../../sys/libc.js';
 import type { IrqDetails, RegionDetails } from '../details.js';
-import { parseCapabilities, readSize } from '../vfio-user/regions.js';
+import { parseRegion } from '../vfio-user/regions.js';
 
 /** The requests that a VFIO device takes, whichever way it was opened: its descriptor is the caller's. */
 export class VfioDevice {
@@ -35,21 +28,7 @@ export class VfioDevice {
     let info = this.#regionInfo(index, REGION_INFO.bytes);
     const needed = info.readUInt32LE(REGION_INFO.offset.argsz);
     if (needed > info.length) info = this.#regionInfo(index, needed);
-    const flags = info.readUInt32LE(REGION_INFO.offset.flags);
-    const length = readSize(info, REGION_INFO.offset.size);
-    const { capabilities, areas } = parseCapabilities(info);
-    const isMappable = (flags & REGION_FLAG.mmap) !== 0;
-    return {
-      index,
-      length,
-      read: (flags & REGION_FLAG.read) !== 0,
-      write: (flags & REGION_FLAG.write) !== 0,
-      areas: isMappable ? (areas ?? [{ offset: 0, length }]) : [],
-      flags,
-      capabilities,
-      fdOffset: readSize(info, REGION_INFO.offset.offset),
-      fd: this.fd,
-    };
+    return parseRegion(index, info, this.fd);
   }
 
   #regionInfo(index: number, bytes: number): Buffer {
