@@ -88,9 +88,10 @@ export class HostPool implements Host {
     // As many at a time as there are processors: more would only make each of them later.
     while (this.#starting.size < Math.min(wanted, availableParallelism())) {
       const before = this.#starting.size;
+      const askedFor = [...this.#waiting];
       this.#spawn(
         () => this.#match(),
-        (reason) => this.#didNotStart(reason),
+        (reason) => this.#didNotStart(reason, askedFor),
       );
       if (this.#starting.size === before) return;
     }
@@ -126,13 +127,16 @@ export class HostPool implements Host {
       this.#spares.delete(host);
       if (this.#stopping) return;
       if (wasStarting) onFailure(reason);
-      else this.#didNotStart(reason);
+      else this.#didNotStart(reason, []);
     };
   }
 
-  /** One process is missing: the client that has waited longest for one is refused. */
-  #didNotStart(reason: string): void {
-    const client = this.#nextWaiting();
+  /**
+   * One process is missing: of the clients that waited when it was started, the one that has waited longest is refused.
+   * Of those who came later it says nothing: what kept it from starting may be gone.
+   */
+  #didNotStart(reason: string, askedFor: readonly IsolatedClient[]): void {
+    const client = askedFor.find((each) => each.waits);
     if (client) client.fail(reason);
     else logger.error('a spare process did not start, or ended', { reason });
     this.#rest ??= setTimeout(() => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
@@ -294,6 +294,27 @@ describe('a process that does not start', () => {
     };
   }
 
+  /** A module that holds the second client process while it starts, and ends it when it is let go. */
+  function holdingTrap(t: TestContext): { env: Record<string, string>; held: () => boolean; letGo: () => void } {
+    const folder = mkdtempSync(join(tmpdir(), 'warpdrive-isolation-test-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const at = (name: string): string => JSON.stringify(join(folder, name));
+    writeFileSync(
+      join(folder, 'trap.cjs'),
+      `const fs = require('node:fs');
+      const isFirst = (name) => { try { fs.mkdirSync(name); return true; } catch { return false; } };
+      if (/client-host/.test(process.argv[1]) && !isFirst(${at('one')}) && isFirst(${at('two')})) {
+        while (!fs.existsSync(${at('go')})) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+        process.exit(9);
+      }`,
+    );
+    return {
+      env: { NODE_OPTIONS: `--require ${join(folder, 'trap.cjs')}` },
+      held: () => existsSync(join(folder, 'two')),
+      letGo: () => writeFileSync(join(folder, 'go'), ''),
+    };
+  }
+
   test('ends a broker that starts, with the reason', async (t) => {
     const { env, set } = trap(t);
     set();
@@ -315,5 +336,19 @@ describe('a process that does not start', () => {
     await noopAndClose(broker);
     await first.close();
     assert.deepEqual(await broker.stop(), { code: 0, signal: null });
+  });
+
+  test('refuses nobody who came after it was started', async (t) => {
+    const { env, held, letGo } = holdingTrap(t);
+    const broker = await start(t, { env });
+    const first = await broker.device();
+    await until(held, 'the next spare process to be held while it starts');
+    const second = broker.device();
+    // The second one's own process is being started by now; the spare ends long before that is ready.
+    await sleep(50);
+    letGo();
+    await noop(await second);
+    assert.equal((await broker.logged('a spare process did not start, or ended'))['reason'], 'exit code 9');
+    await noop(first);
   });
 });
