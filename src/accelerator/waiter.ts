@@ -14,6 +14,8 @@ const EAGER_RUN = 32;
 const EAGER_REST = 256;
 /** After polling has been in vain, this many waits sleep at once. */
 const POLL_REST = 8;
+/** How long a waiter sleeps for half of what is in flight before any one completion wakes it. */
+const HALF_MS = 1;
 const RESOLVED = Promise.resolve();
 
 /**
@@ -34,6 +36,8 @@ export class Waiter {
   /** Waits that sleep at once, because polling was in vain lately. */
   #rest = 0;
   #closed = false;
+  /** Ends waiting for half of what is in flight: short requests do not wait for long ones. One timer, used again and again. */
+  #half: NodeJS.Timeout | undefined;
 
   constructor(queue: DeviceQueue, reap: () => number) {
     this.#queue = queue;
@@ -97,9 +101,12 @@ export class Waiter {
     const inVain = now - this.#lastProgress > POLL_MS;
     if (inVain) this.#rest = POLL_REST;
     else if (count === 0 && this.#rest > 0) this.#rest--;
-    if ((count === 0 && (crowded || this.#rest > 0)) || inVain) {
-      if (this.#queue.arm(crowded ? (inFlight + 1) >> 1 : 1)) {
+    const busy = crowded || this.#rest > 0;
+    if ((count === 0 && busy) || inVain) {
+      const wanted = busy ? (inFlight + 1) >> 1 : 1;
+      if (this.#queue.arm(wanted)) {
         this.#sleep(true);
+        if (wanted > 1) this.#boundHalf();
         return;
       }
     }
@@ -108,6 +115,17 @@ export class Waiter {
     this.#scheduled = true;
     setImmediate(this.#onTurn);
   }
+
+  #boundHalf(): void {
+    if (this.#half) this.#half.refresh();
+    else this.#half = setTimeout(this.#onHalf, HALF_MS).unref();
+  }
+
+  readonly #onHalf = (): void => {
+    if (!this.#asleep || this.#queue.arm(1)) return;
+    this.#sleep(false);
+    this.#turn();
+  };
 
   /** Asleep, the interrupt keeps the event loop alive. */
   #sleep(asleep: boolean): void {
@@ -118,6 +136,7 @@ export class Waiter {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#half);
     this.#sleep(false);
   }
 }
