@@ -127,7 +127,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       const dataQueues = Math.min(controlQueue, LIMITS.maxQueues);
       rings = await DeviceRings.allocate(pci, transport, dataQueues, controlQueue);
       made = new VirtioCryptoDevice(transport, pci, rings, controlQueue);
-      await made.#begin();
+      await made.#begin(config.readUInt32LE(CRYPTO_CONFIG.offset.services));
       return made;
     } catch (error) {
       // What went wrong first is what counts.
@@ -140,7 +140,8 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     }
   }
 
-  async #begin(): Promise<void> {
+  /** @param services that the device says it has, one bit each */
+  async #begin(services: number): Promise<void> {
     if (this.#configVector !== VIRTIO_NO_VECTOR) {
       this.#config.listen(() => this.#onConfigChange());
       await this.#transport.setIrqs(PCI_IRQ.msix, this.#configVector, [this.#config.deviceFd]);
@@ -150,7 +151,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     const queue = await this.createQueue({ depth: 2 });
     this.#ciphers = tryCiphers(queue, this.#scratch);
     // What it denies is believed: an opcode that it does not know may be one that it does not answer.
-    if (this.#services & (1 << CRYPTO_SERVICE_AKCIPHER)) {
+    if (services & (1 << CRYPTO_SERVICE_AKCIPHER)) {
       this.#digests = trySignatures(queue, this.#scratch);
     }
     if (this.lost)
@@ -166,10 +167,6 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     const { iova } = this.#scratch;
     this.probe = { session: this.sessions.low, cipher, source: iova, destination: iova + TRIAL_BYTES / 2 };
     await queue.release();
-  }
-
-  get #services(): number {
-    return this.#pci.readDevice(CRYPTO_CONFIG.bytes).readUInt32LE(CRYPTO_CONFIG.offset.services);
   }
 
   /** The first interrupt tells of changes where there are enough; a queue has one of its own, as far as they go. */
