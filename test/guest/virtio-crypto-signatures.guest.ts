@@ -10,23 +10,16 @@ import { openVfio } from '../../src/transport/vfio/open.js';
 import { GUEST_DEVICE } from './harness/devices.js';
 import { bind } from './support-devices.js';
 import { loadModule } from './support-kernel.js';
+import { RSA_2048, RSA_2050 } from './support-rsa-keys.js';
 
 const NAME = `vfio:${GUEST_DEVICE.crypto}`;
 const RSA = 'rsassa-pkcs1-v1_5';
 /** Those of QEMU 7.2. It says of the others that it does not support them. */
 const DIGESTS = ['sha1', 'sha256', 'sha512'] as const;
 
-interface Pair {
-  privateKey: KeyObject;
-  publicKey: KeyObject;
-}
-
-const pairOf = (bits: number): Pair => generateKeyPairSync('rsa', { modulusLength: bits });
 const pkcs8 = (key: KeyObject): Buffer => key.export({ format: 'der', type: 'pkcs8' });
 const spki = (key: KeyObject): Buffer => key.export({ format: 'der', type: 'spki' });
-/** Made once: in a guest each takes seconds. */
-const pair = pairOf(2048);
-const odd = pairOf(2050);
+const pair = RSA_2048;
 
 /** An accelerator that sends everything to the device, closed when the test is over. */
 async function openAccelerator(t: TestContext): Promise<Accelerator> {
@@ -145,7 +138,7 @@ describe('signatures by driver/virtio-crypto', () => {
 
   test("are node:crypto's, with every digest and keys of any length", async (t) => {
     const acc = await openAccelerator(t);
-    for (const { privateKey, publicKey } of [pair, odd]) {
+    for (const { privateKey, publicKey } of [pair, RSA_2050]) {
       for (const digest of DIGESTS) {
         const signer = acc.signSession({ algorithm: RSA, key: privateKey, digest });
         const verifier = acc.verifySession({ algorithm: RSA, key: publicKey, digest });
@@ -166,7 +159,7 @@ describe('signatures by driver/virtio-crypto', () => {
   test('that begin with a zero, of which QEMU leaves out the last byte, are made by the calling thread', async (t) => {
     const acc = await openAccelerator(t);
     // With the first, one of three does; with the other, one of 256.
-    for (const { privateKey } of [odd, pair]) {
+    for (const { privateKey } of [RSA_2050, pair]) {
       using signer = acc.signSession({ algorithm: RSA, key: privateKey });
       const messages = Array.from({ length: 40 }, (_, i) => Buffer.from(`message ${i}`));
       const made = await Promise.all(messages.map((data) => signer.sign(data, { info: true })));
@@ -263,7 +256,7 @@ describe('signatures by driver/virtio-crypto', () => {
     const bench = await Bench.open(t);
     const { sign: signs, verify: verifies, encrypt } = OPCODE;
     const ec = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
-    const small = pairOf(1024);
+    const small = generateKeyPairSync('rsa', { modulusLength: 1024 });
     const secret = pkcs8(pair.privateKey);
     const open = spki(pair.publicKey);
     for (const [key, fields] of [

@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { ALGORITHM } from '../../abi/algorithms.js';
 import { OPCODE, STATUS } from '../../abi/queue.js';
 import { type DeviceMemory, Submission } from '../driver.js';
@@ -42,14 +42,13 @@ export const SIGNATURE_TRIAL_BYTES = AT.signature + SIGNATURE_BYTES;
 export function trySignatures(queue: CryptoQueue, memory: DeviceMemory): SignatureDigest[] {
   const privateKey = createPrivateKey({ key: KEY, format: 'der', type: 'pkcs8' });
   const publicKey = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
-  return SIGNATURE_DIGESTS.filter((digest) => {
-    const wanted = sign(digest.name, TEXT, privateKey);
-    return signs(queue, memory, digest, wanted) && verifies(queue, memory, digest, publicKey);
-  });
+  return SIGNATURE_DIGESTS.filter(
+    (digest) => signs(queue, memory, digest, privateKey) && verifies(queue, memory, digest, publicKey),
+  );
 }
 
-/** Signs the text; the signature lies in the memory afterwards. */
-function signs(queue: CryptoQueue, memory: DeviceMemory, digest: SignatureDigest, wanted: Buffer): boolean {
+/** Signs the text as node:crypto does; the signature lies in the memory afterwards. */
+function signs(queue: CryptoQueue, memory: DeviceMemory, digest: SignatureDigest, key: KeyObject): boolean {
   const { bytes } = memory.mapping;
   const request = openSession(queue, memory, digest, OPCODE.sign, KEY);
   if (!request) return false;
@@ -57,7 +56,8 @@ function signs(queue: CryptoQueue, memory: DeviceMemory, digest: SignatureDigest
   request.capacity = SIGNATURE_BYTES;
   const done = runTrial(queue, request);
   closeTrial(queue, request.session);
-  return done?.status === STATUS.ok && wanted.equals(bytes.subarray(AT.signature, SIGNATURE_TRIAL_BYTES));
+  if (done?.status !== STATUS.ok) return false;
+  return sign(digest.name, TEXT, key).equals(bytes.subarray(AT.signature, SIGNATURE_TRIAL_BYTES));
 }
 
 /** Verifies what `signs` has left in the memory, and finds what was altered. */
