@@ -6,8 +6,12 @@ import { yieldProcessor } from '../sys/thread.js';
 const POLL_MS = 0.1;
 /** How long completions may stay away before other threads get the processor between two turns. */
 const YIELD_MS = 0.03;
-/** Polls in a microtask: about as long as the device takes for a request without work. */
-const EAGER_POLLS = 150;
+/**
+ * Polls in a microtask: two to three times as long as the device takes for a request without work. As long as it takes
+ * would be a cliff: a device a little slower on one day is polled in vain each time, and is then looked at in turns of the
+ * event loop, which take four times as long.
+ */
+const EAGER_POLLS = 400;
 /** Requests settled from microtasks before the event loop gets its turn. */
 const EAGER_RUN = 32;
 /** After a microtask has polled in vain, this many requests are waited for in turns of the event loop. */
@@ -35,6 +39,8 @@ export class Waiter {
   #eager = EAGER_RUN;
   /** Waits that sleep at once, because polling was in vain lately. */
   #rest = 0;
+  /** Whether no engine was awake when what is waited for was sent: that it takes long says nothing about the next one. */
+  #wakesEngine = false;
   #closed = false;
   /** Ends waiting for half of what is in flight: short requests do not wait for long ones. One timer, used again and again. */
   #half: NodeJS.Timeout | undefined;
@@ -58,6 +64,11 @@ export class Waiter {
       return;
     }
     if (this.#eager < 0) this.#eager++;
+    this.#startTurns();
+  }
+
+  #startTurns(): void {
+    this.#wakesEngine = this.#queue.enginesAwake === 0;
     this.#lastProgress = performance.now();
     setImmediate(this.#onTurn);
   }
@@ -80,8 +91,7 @@ export class Waiter {
       return;
     }
     if (this.#queue.inFlight > 0) this.#eager = -EAGER_REST;
-    this.#lastProgress = performance.now();
-    setImmediate(this.#onTurn);
+    this.#startTurns();
   };
 
   readonly #onTurn = (): void => {
@@ -99,7 +109,7 @@ export class Waiter {
     if (count > 0) this.#lastProgress = now;
     const crowded = this.#queue.enginesAwake >= this.#processors;
     const inVain = now - this.#lastProgress > POLL_MS;
-    if (inVain) this.#rest = POLL_REST;
+    if (inVain && !this.#wakesEngine) this.#rest = POLL_REST;
     else if (count === 0 && this.#rest > 0) this.#rest--;
     const busy = crowded || this.#rest > 0;
     if ((count === 0 && busy) || inVain) {
