@@ -4,8 +4,8 @@ import { DeviceLostError } from '../errors.js';
 
 /** How long after a device could not be had, or went away, until another is looked for. */
 const RETRY_MS = 1000;
-/** Any timer keeps the event loop alive; this one never fires in time to matter. */
-const KEEP_ALIVE_MS = 0x7fffffff;
+/** How long opening is worth waiting for: a device that answers at all is there much sooner. */
+const WAIT_MS = 1000;
 
 /**
  * The accelerator that all of this thread's calls share: WARPDRIVE_DEVICE, or what `open()` finds. It is opened when it
@@ -16,7 +16,8 @@ export class SharedAccelerator {
   #opening = false;
   #retryAt = 0;
   #decided: Promise<void> = Promise.resolve();
-  #keepAlive: NodeJS.Timeout | undefined;
+  /** Runs while opening is worth waiting for, and keeps the process alive once somebody waits. */
+  #waiting: NodeJS.Timeout | undefined;
 
   /** The accelerator, if it is open. Otherwise opening it begins. */
   get current(): Accelerator | undefined {
@@ -24,14 +25,14 @@ export class SharedAccelerator {
     return this.#current;
   }
 
-  /** Whether it is being opened: it may be worth waiting for. */
+  /** Whether it is being opened, and worth waiting for. */
   get isOpening(): boolean {
-    return this.#opening;
+    return this.#waiting !== undefined;
   }
 
-  /** Resolves when opening, which is under way, has ended one way or the other. */
+  /** Resolves when opening, which is under way, has ended one way or the other, or is worth waiting for no longer. */
   decided(): Promise<void> {
-    this.#keepAlive ??= setTimeout(() => {}, KEEP_ALIVE_MS);
+    this.#waiting?.ref();
     return this.#decided;
   }
 
@@ -46,7 +47,15 @@ export class SharedAccelerator {
   #start(): void {
     if (this.#opening || performance.now() < this.#retryAt) return;
     this.#opening = true;
-    this.#decided = this.#open();
+    this.#decided = new Promise((resolve) => {
+      const decide = (): void => {
+        clearTimeout(this.#waiting);
+        this.#waiting = undefined;
+        resolve();
+      };
+      this.#waiting = setTimeout(decide, WAIT_MS).unref();
+      void this.#open().then(decide);
+    });
   }
 
   async #open(): Promise<void> {
@@ -56,8 +65,6 @@ export class SharedAccelerator {
       // There is none; calls go elsewhere, and say so in their counters.
       this.#retryAt = performance.now() + RETRY_MS;
     }
-    clearTimeout(this.#keepAlive);
-    this.#keepAlive = undefined;
     this.#opening = false;
   }
 }

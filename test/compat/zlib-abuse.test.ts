@@ -42,6 +42,32 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('does not wait for a device that never answers', async () => {
+    const source = `
+      const { createServer } = await import('node:net');
+      const { mkdtempSync, rmSync } = await import('node:fs');
+      const folder = mkdtempSync('/tmp/warpdrive-silent-');
+      const path = folder + '/socket';
+      // Takes connections, and never says a word: what a stopped broker looks like.
+      const server = createServer(() => {}).listen(path);
+      await new Promise((resolve) => server.once('listening', resolve));
+      process.env.WARPDRIVE_DEVICE = 'unix:' + path;
+      const packed = node.gzipSync(data);
+      const results = await Promise.all(Array.from({ length: 20 }, () => promisify(zlib.gunzip)(packed)));
+      const stream = zlib.createGunzip();
+      let length = 0;
+      stream.on('data', (part) => (length += part.length)).end(packed);
+      await new Promise((resolve) => stream.once('end', resolve));
+      console.log(results.every((each) => each.equals(data)), length === data.length, stats().accelerated);
+      rmSync(folder, { recursive: true });
+      process.exit(0);
+    `;
+    const began = performance.now();
+    await ends(source, { code: 0, stdout: 'true true { calls: 0, streams: 0 }\n' });
+    // No more than a bound for a hang: opening itself gives up after half a minute.
+    assert.ok(performance.now() - began < 15_000);
+  });
+
   it('lets a process exit with work pending', async () => {
     for (const when of [
       '',
