@@ -13,6 +13,8 @@ const SECONDS = 2;
 const QUICK_SECONDS = 0.2;
 /** The share of what node:zlib can answer that both sides are asked for where latencies are compared. */
 const EQUAL_SHARE = 0.7;
+/** Runs that find out how much that is. */
+const RATE_ROUNDS = 3;
 /** In rows called sync, answers up to this size are compressed in one call, in the server's thread. */
 const SYNC_BYTES = 64 * KIB;
 
@@ -90,8 +92,10 @@ function race(budget: Budget, of: Case): Promise<Outcome> {
 function raceAtEqualRate(budget: Budget, of: Case): Promise<Outcome> {
   return withServers(of, async (servers) => {
     const seconds = budget.quick ? QUICK_SECONDS : SECONDS;
-    await servers.load('node', seconds);
-    const rate = EQUAL_SHARE * (await servers.load('node', seconds)).perSecond;
+    const rates: number[] = [];
+    while (rates.length < RATE_ROUNDS) rates.push((await servers.load('node', seconds)).perSecond);
+    const rate = EQUAL_SHARE * median(rates)!;
+    servers.forget();
     const run = async (side: Side): Promise<number> => (await servers.load(side, seconds, rate)).p99Ms;
     const samples = await compare(
       ROUNDS,
@@ -160,6 +164,11 @@ class Servers {
     const load: LoadFigures = await this.#load.ask({ port: this.#ports[side], seconds, rate });
     this.#figures[side].push({ ...load, ...(await this.#read(side)) });
     return load;
+  }
+
+  /** What was measured so far is not to be in the notes. */
+  forget(): void {
+    for (const figures of Object.values(this.#figures)) figures.length = 0;
   }
 
   /** Medians of everything that was measured, for both sides. */
