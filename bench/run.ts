@@ -9,6 +9,7 @@ import { latency } from './latency.js';
 import { FULL_BUDGET, QUICK_BUDGET, type RowPlan, runRow, type Suite } from './measure.js';
 import { memory } from './memory.js';
 import { describeMachine, formatReport, type SuiteReport } from './report.js';
+import { server } from './server.js';
 import { small } from './small.js';
 import { starvation } from './starvation.js';
 import { stream } from './stream.js';
@@ -29,6 +30,7 @@ const SUITES: Suite[] = [
   kernelVsUser,
   stream,
   small,
+  server,
 ];
 
 const USAGE = `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]

@@ -105,20 +105,26 @@ export function* compressLarge(
   return Buffer.concat(parts);
 }
 
-/** Sends one piece: a frame of its own, or blocks that end the stream if they are the last. */
+/** Sends one piece. */
 export function startPiece(
   runner: Runner,
   piece: Uint8Array,
   parameters: CompressParameters,
   last: boolean,
 ): Operation {
+  const operation = pieceOperation(piece, parameters, last);
+  runner.start(operation);
+  return operation;
+}
+
+/** One piece: a frame of its own, or blocks that end the stream if they are the last. */
+export function pieceOperation(piece: Uint8Array, parameters: CompressParameters, last: boolean): Operation {
   const { algorithm, level } = parameters;
   const operation = compressOperation(
     piece,
     isDeflate(algorithm) ? { algorithm: 'deflate-raw', level } : parameters,
   );
   if (isDeflate(algorithm)) operation.flags = (last ? 0 : SQE_FLAG.piece) | CHECKSUM_FLAG[algorithm];
-  runner.start(operation);
   return operation;
 }
 

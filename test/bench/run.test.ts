@@ -111,6 +111,21 @@ describe('bench', () => {
     assert.deepEqual(readdirSync(folder), []);
   });
 
+  it('loads servers with both kinds of zlib, and leaves nothing behind', async (t) => {
+    const folder = ownTemporaryFolder(t);
+    const rows = 'gzip1-2k-broker,gzip1-20k-p99';
+    const { code, out, errors } = await run(t, 'server', '--json', '--quick', '--rows', rows);
+    assert.equal(code, 0, errors);
+    const [broker, equal] = (JSON.parse(out) as SuiteReport).rows;
+    checkRow(broker!, 'gzip1-2k-broker', 'requests/s', 'node:zlib');
+    checkRow(equal!, 'gzip1-20k-p99', 'ms p99', 'node:zlib');
+    const figures =
+      /^(warpdrive|node:zlib): \d+ requests\/s, p50 .* ms, p99 .* ms, .* p99 .* ms, \d+ MB resident$/;
+    for (const note of broker!.notes) assert.match(note, figures);
+    assert.equal(broker!.notes.length, 2);
+    assert.deepEqual(readdirSync(folder), []);
+  });
+
   it('states a row without a target, and does not judge it', async (t) => {
     const { code, out } = await run(t, 'broker', '--quick', '--rows', 'zero-copy-gzip');
     assert.equal(code, 0);
@@ -146,6 +161,7 @@ describe('bench', () => {
       'kernel-vs-user',
       'stream',
       'small',
+      'server',
       'all',
     ];
     assert.ok(errors.includes(`suites: ${suites.join(', ')}`));

@@ -13,7 +13,7 @@ export type Reason =
 
 /** What was done where, since this thread loaded the module. */
 export interface ZlibStats {
-  /** Through the accelerator's queue: calls, and streams. */
+  /** By the accelerator, what is short in the calling thread: calls, and streams. */
   accelerated: { calls: number; streams: number };
   /** Synchronous calls, by the accelerator's engines in the calling thread. */
   caller: { calls: number };

@@ -1,8 +1,9 @@
 import { DEFAULT_LEVEL, type DeflateAlgorithm } from '../../abi/algorithms.js';
 import type { Accelerator } from '../../accelerator/accelerator.js';
-import { PIECE_BYTES, startPiece, takePiece } from '../../algorithms/compression.js';
+import { PIECE_BYTES, pieceOperation, takePiece } from '../../algorithms/compression.js';
 import { StreamTrailer, streamHeader } from '../../algorithms/framing.js';
 import { nodeZlib } from '../../sys/node-zlib.js';
+import { callerRunner } from '../caller-runner.js';
 import { shared } from '../shared-accelerator.js';
 import { countAccelerated } from './counters.js';
 import { constants } from './formats.js';
@@ -21,10 +22,11 @@ const MAX_PIECES = 4;
 const MAX_READY_BYTES = 1024 * 1024;
 /** A stream whose first flush comes before so many bytes is made of messages, which need what was in those before. */
 const MESSAGE_BYTES = 64 * 1024;
-/** The first room for a piece; it grows with what comes. */
-const FIRST_BYTES = 16 * 1024;
-/** Beyond this it is as large as it can be. */
-const SMALL_BYTES = 64 * 1024;
+/**
+ * A whole stream that takes no longer than this is compressed where it is written. To send it costs this thread half as
+ * much, and on a busy machine the engine has to take a processor from somebody first.
+ */
+const SHORT_NS = 100_000;
 
 /** What an empty piece is: an empty stored block, or as the last one an empty block of fixed codes (RFC 1951). */
 const EMPTY_PIECE = Buffer.from([0, 0, 0, 0xff, 0xff]);
@@ -130,9 +132,9 @@ export class DeflateHandle extends StreamHandle {
     const wanted = Math.min(length, PIECE_BYTES - this.#heldLength);
     const needed = this.#heldLength + wanted;
     if (needed > this.#held.length) {
-      const size = Math.max(FIRST_BYTES, 2 * this.#held.length, needed);
-      const grown = size > SMALL_BYTES ? takePieceBuffer() : Buffer.allocUnsafeSlow(size);
+      const grown = takePieceBuffer(needed);
       grown.set(this.#held.subarray(0, this.#heldLength));
+      givePieceBuffer(this.#held);
       this.#held = grown;
     }
     this.#held.set(input.subarray(at, at + wanted), this.#heldLength);
@@ -155,21 +157,25 @@ export class DeflateHandle extends StreamHandle {
     this.#held = NOTHING;
     this.#heldLength = 0;
     if (!this.#cut) countAccelerated('streams');
-    this.#cut = true;
     const piece: Piece = { take: undefined, cancel: () => {} };
     this.#pieces.push(piece);
     const accelerator = shared.current;
     if (input.length === 0) piece.take = () => (isLast ? EMPTY_END : EMPTY_PIECE);
     else if (accelerator) this.#run(piece, accelerator, input, isLast, held);
     else this.#runOnNode(piece, input, isLast);
+    this.#cut = true;
   }
 
   #run(piece: Piece, accelerator: Accelerator, input: Uint8Array, isLast: boolean, held: Buffer): void {
-    const runner = accelerator.runner();
-    const operation = startPiece(runner, input, { algorithm: this.#algorithm, level: this.#level }, isLast);
+    const parameters = { algorithm: this.#algorithm, level: this.#level };
+    const operation = pieceOperation(input, parameters, isLast);
+    const isWhole = isLast && !this.#cut;
+    const isShort = isWhole && callerRunner.nanoseconds(operation) <= SHORT_NS;
+    const runner = isShort ? callerRunner : accelerator.runner();
+    runner.start(operation);
     piece.cancel = () => runner.drop(operation);
-    // What is in flight has been copied.
-    if (operation.state === 'in-flight') givePieceBuffer(held);
+    // What is in flight has been copied, and nobody reads what is done.
+    if (operation.state !== 'waiting') givePieceBuffer(held);
     void runner.wait(operation).then(() => {
       piece.take = () => {
         try {

@@ -1,16 +1,20 @@
 import { PIECE_BYTES } from '../../algorithms/compression.js';
 
-/** As many as one stream has use for; more streams make their own. */
+/** Sizes of buffers: for a short stream, a longer one, and a whole piece. */
+const SIZES = [16 * 1024, 64 * 1024, PIECE_BYTES];
+/** As many of each as one stream has use for; more streams make their own. */
 const MAX_KEPT = 4;
 
-const free: Buffer[] = [];
+const free = new Map<number, Buffer[]>(SIZES.map((size) => [size, []]));
 
-/** A buffer for one piece. Making one costs what compressing some tens of KiB does: they are used again. */
-export function takePieceBuffer(): Buffer {
-  return free.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
+/** A buffer for so many bytes, up to a piece. Making one costs what compressing as much does: they are used again. */
+export function takePieceBuffer(bytes: number): Buffer {
+  const size = SIZES.find((each) => bytes <= each)!;
+  return free.get(size)!.pop() ?? Buffer.allocUnsafeSlow(size);
 }
 
-/** Gives back a buffer that nobody reads any more; smaller ones are left to the collector. */
+/** Gives back a buffer that nobody reads any more. */
 export function givePieceBuffer(buffer: Buffer): void {
-  if (buffer.length === PIECE_BYTES && free.length < MAX_KEPT) free.push(buffer);
+  const kept = free.get(buffer.length);
+  if (kept && kept.length < MAX_KEPT) kept.push(buffer);
 }
