@@ -13,11 +13,16 @@ export class CallerRunner implements Runner {
   readonly window = 1;
   #engines: CallerEngines | undefined;
 
-  start(operation: Operation): void {
+  /** This thread's engines, loaded now if they were not. */
+  get engines(): CallerEngines {
     this.#engines ??= new CallerEngines(checkSettings({}).disabledEngines);
-    const offer = this.#engines.offerFor(operation, undefined);
+    return this.#engines;
+  }
+
+  start(operation: Operation): void {
+    const offer = this.engines.offerFor(operation, undefined);
     if (!offer) throw new UnsupportedError('no engine of this thread can do this');
-    this.#engines.run(operation, offer, undefined);
+    this.engines.run(operation, offer, undefined);
   }
 
   startAfter(operation: Operation): void {
