@@ -69,7 +69,9 @@ export function makeLightCipher(sample: AnyCipher, encrypts: boolean): new (work
 
     override setAAD(data: unknown, options?: unknown): this {
       const isUsual = this.#isNew && options === undefined && this.#aad === undefined;
-      if (isUsual && data instanceof Uint8Array && data.byteLength <= MAX_AAD_BYTES) {
+      // What is empty may be detached.
+      const isShort = data instanceof Uint8Array && data.byteLength > 0 && data.byteLength <= MAX_AAD_BYTES;
+      if (isUsual && isShort) {
         this.#aad = new Uint8Array(data);
       } else this.become().setAAD(data, options);
       return this;

@@ -59,7 +59,9 @@ export function makeLightDigest(sample: AnyDigest): new (work: DigestWork) => An
         this.#phase = 'text';
         return true;
       }
-      if (!(data instanceof Uint8Array) || data.byteLength > this.#work.mostBytes) return false;
+      if (!(data instanceof Uint8Array)) return false;
+      // What is empty may be detached.
+      if (data.byteLength === 0 || data.byteLength > this.#work.mostBytes) return false;
       scratch.claim(this);
       scratch.bytes.set(data);
       this.#length = data.byteLength;
