@@ -43,7 +43,7 @@ const LENGTHS: Loose[] = [
 ];
 const DERIVATIONS: Record<string, Loose[]> = {
   PBKDF2: [
-    { iterations: 100 },
+    { iterations: 20_000 },
     { iterations: 0 },
     { iterations: 1.5 },
     { iterations: '100' },

@@ -26,6 +26,7 @@ export function makeAsync(name: string, places: readonly number[], attempt: Atte
   const node = stock[name]!;
   const counter = new Counter(name);
   const begin = (given: readonly unknown[], callback: unknown): CryptoReason | undefined => {
+    if (callback === undefined) return 'no gain';
     if (typeof callback !== 'function') return 'argument';
     const accelerator = shared.current;
     if (!accelerator) return shared.isOpening ? 'starting' : 'no accelerator';

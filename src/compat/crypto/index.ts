@@ -11,8 +11,8 @@ import { hkdf as ownHkdf, pbkdf2 as ownPbkdf2, scrypt as ownScrypt } from './der
 import { createHash as ownCreateHash, hash as ownHash } from './hash.js';
 import { createHmac as ownCreateHmac } from './hmac.js';
 import { passedOn } from './passed-on.js';
-import { sign as ownSign, verify as ownVerify } from './sign.js';
 import { type Loose, stock } from './stock.js';
+import { verify as ownVerify } from './verify.js';
 
 export type { CryptoReason, CryptoStats } from './counters.js';
 
@@ -33,7 +33,6 @@ const OWN: Record<string, Loose> = {
   pbkdf2: ownPbkdf2,
   scrypt: ownScrypt,
   hkdf: ownHkdf,
-  sign: ownSign,
   verify: ownVerify,
   ...passedOn,
 };

@@ -2,7 +2,7 @@ import { Counter } from './counters.js';
 import { type Loose, stock } from './stock.js';
 
 /** Functions that engines would do in the same time, with the same library: counted, and node:crypto's. */
-const NAMES = ['createSign', 'createVerify', 'pbkdf2Sync', 'scryptSync', 'hkdfSync'] as const;
+const NAMES = ['sign', 'createSign', 'createVerify', 'pbkdf2Sync', 'scryptSync', 'hkdfSync'] as const;
 
 function passOn(name: string): Loose {
   const node = stock[name]!;

@@ -69,7 +69,7 @@ const objects = new WeakMap<CryptoKey, KeyObject>();
 export function asymmetricFor<A extends webcrypto.KeyAlgorithm>(
   key: CryptoKey,
   name: string,
-  usage: 'sign' | 'verify',
+  usage: 'verify',
 ): { algorithm: A; object: KeyObject } | undefined {
   const algorithm = algorithmFor<A>(key, name, usage);
   if (!algorithm || !extractableOf.call(key)) return undefined;

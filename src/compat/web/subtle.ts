@@ -3,7 +3,8 @@ import { LIMITS } from '../../abi/queue.js';
 import type { Accelerator } from '../../accelerator/accelerator.js';
 import type { MessageOptions } from '../../accelerator/cipher-session.js';
 import { isBetween } from '../crypto/async-call.js';
-import { signWith, verifyWith } from '../crypto/sign-sessions.js';
+import { LEAST_ITERATIONS } from '../crypto/derive.js';
+import { verifyWith } from '../crypto/sign-sessions.js';
 import { shared } from '../shared-accelerator.js';
 import { named } from '../zlib/calls.js';
 import { cipherFor, DIGESTS, macFor, rememberKey, secretFor } from './key-use.js';
@@ -54,15 +55,6 @@ const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
     deriveBits(accelerator, algorithm, key, bits),
 
   sign(accelerator, algorithm: unknown, key: CryptoKey, data: unknown) {
-    const name = nameOf(algorithm);
-    if (SIGNATURES.includes(name)) {
-      const use = signatureUse(name, algorithm, key, 'sign');
-      if (typeof use === 'string') return use;
-      const bytes = copyOf(data);
-      if (typeof bytes === 'string') return bytes;
-      const result = signWith(accelerator, use.object, use.kind, bytes).then(alone);
-      return { result, given: [use.own, key, bytes] };
-    }
     const begun = codeOf(accelerator, 'sign', algorithm, key, data);
     if (typeof begun === 'string') return begun;
     const { code, bytes } = begun;
@@ -74,7 +66,7 @@ const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
     if (typeof wanted === 'string') return wanted;
     const name = nameOf(algorithm);
     if (SIGNATURES.includes(name)) {
-      const use = signatureUse(name, algorithm, key, 'verify');
+      const use = signatureUse(name, algorithm, key);
       if (typeof use === 'string') return use;
       const bytes = copyOf(data);
       if (typeof bytes === 'string') return bytes;
@@ -116,6 +108,7 @@ function deriveBits(
   if (name === 'PBKDF2') {
     if (!isBetween(iterations, 1, MAX_ITERATIONS)) return 'argument';
     if (iterations * Math.ceil(length / 16) > MAX_ITERATIONS) return 'size';
+    if (iterations * Math.ceil(length / 16) < LEAST_ITERATIONS) return 'no gain';
     const options = { algorithm: 'pbkdf2', digest, salt: salted, iterations, length } as const;
     const given = [{ name, hash: hashName, salt: salted, iterations }, key, bits];
     return { result: accelerator.deriveKey(secret, options).then(alone), given };
@@ -124,7 +117,8 @@ function deriveBits(
   if (typeof bound === 'string') return bound;
   const options = { algorithm: 'hkdf', digest, salt: salted, info: bound, length } as const;
   const given = [{ name, hash: hashName, salt: salted, info: bound }, key, bits];
-  return { result: accelerator.deriveKey(secret, options).then(alone), given };
+  // Done sooner in this thread than it could be sent to another.
+  return { result: Promise.resolve(alone(accelerator.deriveKeySync(secret, options))), given };
 }
 
 function transform(
