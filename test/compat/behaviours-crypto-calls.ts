@@ -119,7 +119,8 @@ for (const [name, table] of Object.entries({ pbkdf2: PBKDF2, scrypt: SCRYPT, hkd
 }
 
 sees('hkdf: keys', (crypto, node) => {
-  const keys = [node.createSecretKey(SECRET), node.generateKeyPairSync('ed25519').publicKey];
+  // A public key would end the process, in Node 20.
+  const keys = [node.createSecretKey(SECRET), SECRET];
   return all(keys, (key) => called((back) => crypto.hkdf('sha256', key, SALT, SALT, 32, back)));
 });
 sees('derivations: buffers that change, or go away, meanwhile', (crypto) => {
@@ -207,7 +208,7 @@ for (const kind of KINDS) {
       const tries = [
         signature,
         wrong,
-        signature.subarray(1),
+        signature.subarray(0, -1),
         Buffer.alloc(0),
         SECRET,
         Buffer.concat([signature, SALT]),

@@ -148,7 +148,13 @@ for (const [what, parameters] of Object.entries(KEYS)) {
           if (!(signed instanceof ArrayBuffer)) return signed;
           const bytes = new Uint8Array(signed);
           const wrong = bytes.map((byte, i) => (i === 3 ? byte ^ 1 : byte));
-          const tries = [bytes, wrong, bytes.subarray(1), new Uint8Array(0), new Uint8Array(bytes.length)];
+          const tries = [
+            bytes,
+            wrong,
+            bytes.subarray(0, -1),
+            new Uint8Array(0),
+            new Uint8Array(bytes.length),
+          ];
           return [
             bytes.length,
             await node.verify(algorithm, publicKey, signed, SECRET),
