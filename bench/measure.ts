@@ -70,8 +70,11 @@ function divide(dividend: number | null, divisor: number | null): number | null 
   return dividend === null || divisor === null || divisor <= 0 ? null : dividend / divisor;
 }
 
+/** Rounds before those that count: threads are started and JavaScript is compiled for some tenths of a second. */
+const WARM_UPS = 3;
+
 /**
- * Runs both sides once to warm up, then in turns; who begins alternates, so that a slow drift of the machine hits both.
+ * Runs both sides a few times to warm up, then in turns; who begins alternates, so that a slow drift of the machine hits both.
  */
 export async function compare(
   rounds: number,
@@ -79,8 +82,10 @@ export async function compare(
   baseline: () => Promise<number> | number,
 ): Promise<Samples> {
   const samples: Samples = { value: [], baseline: [] };
-  await baseline();
-  await own();
+  for (let warmUp = 0; warmUp < WARM_UPS; warmUp++) {
+    await baseline();
+    await own();
+  }
   for (let round = 0; round < rounds; round++) {
     if (round % 2 === 0) samples.baseline.push(await baseline());
     samples.value.push(await own());

@@ -24,6 +24,9 @@ export const CRYPTO_CONFIG = layout({
 /** Bit of `status`: the accelerator is ready. */
 export const CRYPTO_READY = 1;
 
+/** Number of the service for public keys: of its bit in `services`, and above its opcodes. */
+export const CRYPTO_SERVICE_AKCIPHER = 4;
+
 /** Opcodes of the service for ciphers: of data queues, and of the control queue. */
 export const CRYPTO_OPCODE = {
   encrypt: 0x000,
@@ -31,6 +34,19 @@ export const CRYPTO_OPCODE = {
   createSession: 0x002,
   destroySession: 0x003,
 } as const;
+
+/** The same of the service for public keys. */
+export const CRYPTO_AKCIPHER_OPCODE = {
+  sign: 0x402,
+  verify: 0x403,
+  createSession: 0x404,
+  destroySession: 0x405,
+} as const;
+
+export const CRYPTO_AKCIPHER = { rsa: 1 } as const;
+export const CRYPTO_KEY_TYPE = { public: 1, private: 2 } as const;
+export const CRYPTO_RSA_PADDING = { pkcs1: 1 } as const;
+export const CRYPTO_RSA_HASH = { sha1: 5, sha256: 6, sha384: 7, sha512: 8, sha224: 9 } as const;
 
 export const CRYPTO_CIPHER = { aesEcb: 2, aesCbc: 3, aesCtr: 4, aesXts: 13 } as const;
 export const CRYPTO_DIRECTION = { encrypt: 1, decrypt: 2 } as const;
@@ -45,6 +61,8 @@ export const CRYPTO_STATUS = {
   unsupported: 3,
   badSession: 4,
   noSpace: 5,
+  /** A signature that is not the key's. */
+  keyRejected: 6,
 } as const;
 
 /** A control request that creates a cipher's session; its key follows. */
@@ -65,7 +83,20 @@ export const CRYPTO_CREATE_SESSION = layout({
   padding1: 'u32',
 });
 
-/** One that destroys a session; as long as the other. */
+/** One that creates a session for an RSA key, which follows (RFC 8017, A.1); as long as the other. */
+export const CRYPTO_CREATE_RSA_SESSION = layout({
+  opcode: 'u32',
+  algorithm: 'u32',
+  flag: 'u32',
+  queue: 'u32',
+  akcipher: 'u32',
+  keyType: 'u32',
+  keyLength: 'u32',
+  padding: 'u32',
+  hash: 'u32',
+});
+
+/** One that destroys a session; as long as the others. */
 export const CRYPTO_DESTROY_SESSION = layout({
   opcode: 'u32',
   algorithm: 'u32',
@@ -100,4 +131,16 @@ export const CRYPTO_CIPHER_REQUEST = layout({
   reserved2: 'u64',
   kind: 'u32',
   padding2: 'u32',
+});
+
+/** A data request with a public or private key; the source follows. As long as one of a cipher. */
+export const CRYPTO_AKCIPHER_REQUEST = layout({
+  opcode: 'u32',
+  algorithm: 'u32',
+  sessionLow: 'u32',
+  sessionHigh: 'u32',
+  flag: 'u32',
+  padding: 'u32',
+  sourceLength: 'u32',
+  destinationLength: 'u32',
 });

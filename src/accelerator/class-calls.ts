@@ -136,7 +136,7 @@ export class ClassCalls {
       const info = options?.info === true;
       if (info) operation.flags |= SQE_FLAG.timed;
       const offer = this.engines.offerFor(operation, key);
-      const here = this.#placeOf(recipe, operation, offer, false);
+      const here = this.#placeOf(recipe, operation, key, offer, false);
       const call: Call<T> = { recipe, operation, key, offer, finish, info };
       if (here !== undefined) return Promise.resolve(this.#runHere(call, offer!, here));
       const work = this.#send(call);
@@ -180,7 +180,7 @@ export class ClassCalls {
         }
         const { operation, finish } = made;
         const offer = this.engines.offerFor(operation, key);
-        let here = this.#placeOf(recipe, operation, offer, false);
+        let here = this.#placeOf(recipe, operation, key, offer, false);
         if (here === 'small') {
           heldNs += this.engines.nanoseconds(operation, offer!);
           if (heldNs > MANY_NS) here = undefined;
@@ -216,7 +216,7 @@ export class ClassCalls {
     key?.check();
     if (info) operation.flags |= SQE_FLAG.timed;
     const offer = this.engines.offerFor(operation, key);
-    const here = this.#placeOf(recipe, operation, offer, true);
+    const here = this.#placeOf(recipe, operation, key, offer, true);
     const call: Call<T> = { recipe, operation, key, offer, finish, info };
     if (here !== undefined) return this.#runHere(call, offer!, here);
     const { dispatcher, memory, generation } = this.#parts;
@@ -231,7 +231,7 @@ export class ClassCalls {
     }
     dispatcher.runSync(operation);
     if (key && key.numberOn(generation()) !== operation.session) this.#release(operation.session);
-    return this.#settle(call, undefined);
+    return this.#settleOrRun(call);
   }
 
   /** Runs a request on the device, wherever another one would run. */
@@ -268,12 +268,14 @@ export class ClassCalls {
   #placeOf(
     recipe: Recipe,
     operation: Operation,
+    key: KeySession | undefined,
     offer: Offer | undefined,
     isSync: boolean,
   ): RanBecause | undefined {
     const { placement, dispatcher } = this.#parts;
     const { operation: number, algorithm, inputLength } = operation;
-    const onDevice = this.isOffered(number, algorithm) && !this.#isBroken(algorithm, inputLength);
+    const onDevice =
+      this.isOffered(number, algorithm) && !this.#isBroken(algorithm, inputLength) && this.#hasDigest(key);
     if (!onDevice || !fitsDevice(operation)) {
       if (offer) return onDevice ? 'too large for a request' : 'not on the device';
       if (onDevice) throw new UnsupportedError(`one request takes at most ${LIMITS.maxTransfer} bytes`);
@@ -288,6 +290,15 @@ export class ClassCalls {
   #isBroken(algorithm: number, length: number): boolean {
     if (length % BLOCK_BYTES === 0) return false;
     return this.#parts.device().description.wholeBlocks?.includes(algorithmName(algorithm)!) ?? false;
+  }
+
+  /** Whether the device has the digest of a signature. */
+  #hasDigest(key: KeySession | undefined): boolean {
+    if (!key) return true;
+    const { operation, param0 } = key.spec;
+    if (operation !== OPCODE.sign && operation !== OPCODE.verify) return true;
+    const { signatureDigests } = this.#parts.device().description;
+    return signatureDigests?.includes(algorithmName(param0)!) ?? true;
   }
 
   /** Whether the device has an operation for an algorithm, by their numbers. */
@@ -321,7 +332,7 @@ export class ClassCalls {
     for (;;) {
       try {
         await this.#sendOnce(call);
-        return this.#settle(call, undefined);
+        return this.#settleOrRun(call);
       } catch (error) {
         if (!(error instanceof DeviceLostError)) throw error;
         operation.state = 'new';
@@ -370,6 +381,15 @@ export class ClassCalls {
   #release(session: number): void {
     const close = closeRequest(session);
     this.#parts.dispatcher.submit(close);
+  }
+
+  /** What the device, asked for it, turned out not to have runs in this thread. */
+  #settleOrRun<T>(call: Call<T>): T | ResultWithInfo<T> {
+    const { operation, offer } = call;
+    const isRefused = !operation.error && operation.status === STATUS.unsupported;
+    return offer && isRefused
+      ? this.#runHere(call, offer, 'not on the device')
+      : this.#settle(call, undefined);
   }
 
   #settle<T>(call: Call<T>, why: RanBecause | undefined): T | ResultWithInfo<T> {

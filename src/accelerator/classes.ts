@@ -320,7 +320,9 @@ export abstract class Classes {
   }
 
   /** Signs bytes with a private key. */
-  sign(data: Bytes, options: SignOptions & CallOptions): Promise<Buffer> {
+  sign(data: Bytes, options: SignOptions & Info): Promise<ResultWithInfo<Buffer>>;
+  sign(data: Bytes, options: SignOptions & CallOptions): Promise<Buffer>;
+  sign(data: Bytes, options: SignOptions & CallOptions): Promise<Buffer | ResultWithInfo<Buffer>> {
     return attempt(() => closing(this.signSession(options), (session) => session.sign(data, options)));
   }
 
@@ -336,7 +338,13 @@ export abstract class Classes {
   }
 
   /** Whether a signature is that of these bytes. */
-  verify(data: Bytes, signature: Bytes, options: SignOptions & CallOptions): Promise<boolean> {
+  verify(data: Bytes, signature: Bytes, options: SignOptions & Info): Promise<ResultWithInfo<boolean>>;
+  verify(data: Bytes, signature: Bytes, options: SignOptions & CallOptions): Promise<boolean>;
+  verify(
+    data: Bytes,
+    signature: Bytes,
+    options: SignOptions & CallOptions,
+  ): Promise<boolean | ResultWithInfo<boolean>> {
     return attempt(() =>
       closing(this.verifySession(options), (session) => session.verify(data, signature, options)),
     );

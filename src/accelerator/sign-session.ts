@@ -2,7 +2,7 @@ import { type KeyedRecipe, purposeOf, type SignOptions, signRecipe } from '../al
 import type { Operation } from '../algorithms/operation.js';
 import { type Bytes, toBytes } from '../algorithms/options.js';
 import { limits } from './cipher-session.js';
-import { asData, type CallOptions, type ClassCalls } from './class-calls.js';
+import { asData, type CallOptions, type ClassCalls, type ResultWithInfo } from './class-calls.js';
 import { KeySession, sessionSpec } from './key-session.js';
 
 const asVerdict = (operation: Operation): boolean => operation.result === 1;
@@ -26,11 +26,13 @@ export class SignSession {
   }
 
   /** The signature of a message. */
-  sign(data: Bytes, options: CallOptions = {}): Promise<Buffer> {
+  sign(data: Bytes, options: CallOptions & { info: true }): Promise<ResultWithInfo<Buffer>>;
+  sign(data: Bytes, options?: CallOptions): Promise<Buffer>;
+  sign(data: Bytes, options: CallOptions = {}): Promise<Buffer | ResultWithInfo<Buffer>> {
     const { recipe } = this.#keyed;
     return attempt(() =>
       this.#calls.run(recipe, recipe.request(toBytes(data)), this.#key, limits(options), asData),
-    ) as Promise<Buffer>;
+    );
   }
 
   signSync(data: Bytes): Buffer {
@@ -71,12 +73,22 @@ export class VerifySession {
   }
 
   /** Whether a signature is that of a message. */
-  verify(data: Bytes, signature: Bytes, options: CallOptions = {}): Promise<boolean> {
+  verify(
+    data: Bytes,
+    signature: Bytes,
+    options: CallOptions & { info: true },
+  ): Promise<ResultWithInfo<boolean>>;
+  verify(data: Bytes, signature: Bytes, options?: CallOptions): Promise<boolean>;
+  verify(
+    data: Bytes,
+    signature: Bytes,
+    options: CallOptions = {},
+  ): Promise<boolean | ResultWithInfo<boolean>> {
     const { recipe } = this.#keyed;
     return attempt(() => {
       const operation = recipe.request(toBytes(data), toBytes(signature));
       return this.#calls.run(recipe, operation, this.#key, limits(options), asVerdict);
-    }) as Promise<boolean>;
+    });
   }
 
   verifySync(data: Bytes, signature: Bytes): boolean {

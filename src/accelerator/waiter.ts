@@ -6,14 +6,20 @@ import { yieldProcessor } from '../sys/thread.js';
 const POLL_MS = 0.1;
 /** How long completions may stay away before other threads get the processor between two turns. */
 const YIELD_MS = 0.03;
-/** Polls in a microtask: about as long as the device takes for a request without work. */
-const EAGER_POLLS = 150;
+/**
+ * Polls in a microtask: two to three times as long as the device takes for a request without work. As long as it takes
+ * would be a cliff: a device a little slower on one day is polled in vain each time, and is then looked at in turns of the
+ * event loop, which take four times as long.
+ */
+const EAGER_POLLS = 400;
 /** Requests settled from microtasks before the event loop gets its turn. */
 const EAGER_RUN = 32;
 /** After a microtask has polled in vain, this many requests are waited for in turns of the event loop. */
 const EAGER_REST = 256;
 /** After polling has been in vain, this many waits sleep at once. */
 const POLL_REST = 8;
+/** How long a waiter sleeps for half of what is in flight before any one completion wakes it. */
+const HALF_MS = 1;
 const RESOLVED = Promise.resolve();
 
 /**
@@ -33,7 +39,11 @@ export class Waiter {
   #eager = EAGER_RUN;
   /** Waits that sleep at once, because polling was in vain lately. */
   #rest = 0;
+  /** Whether no engine was awake when what is waited for was sent: that it takes long says nothing about the next one. */
+  #wakesEngine = false;
   #closed = false;
+  /** Ends waiting for half of what is in flight: short requests do not wait for long ones. One timer, used again and again. */
+  #half: NodeJS.Timeout | undefined;
 
   constructor(queue: DeviceQueue, reap: () => number) {
     this.#queue = queue;
@@ -54,6 +64,11 @@ export class Waiter {
       return;
     }
     if (this.#eager < 0) this.#eager++;
+    this.#startTurns();
+  }
+
+  #startTurns(): void {
+    this.#wakesEngine = this.#queue.enginesAwake === 0;
     this.#lastProgress = performance.now();
     setImmediate(this.#onTurn);
   }
@@ -76,8 +91,7 @@ export class Waiter {
       return;
     }
     if (this.#queue.inFlight > 0) this.#eager = -EAGER_REST;
-    this.#lastProgress = performance.now();
-    setImmediate(this.#onTurn);
+    this.#startTurns();
   };
 
   readonly #onTurn = (): void => {
@@ -95,11 +109,14 @@ export class Waiter {
     if (count > 0) this.#lastProgress = now;
     const crowded = this.#queue.enginesAwake >= this.#processors;
     const inVain = now - this.#lastProgress > POLL_MS;
-    if (inVain) this.#rest = POLL_REST;
+    if (inVain && !this.#wakesEngine) this.#rest = POLL_REST;
     else if (count === 0 && this.#rest > 0) this.#rest--;
-    if ((count === 0 && (crowded || this.#rest > 0)) || inVain) {
-      if (this.#queue.arm(crowded ? (inFlight + 1) >> 1 : 1)) {
+    const busy = crowded || this.#rest > 0;
+    if ((count === 0 && busy) || inVain) {
+      const wanted = busy ? (inFlight + 1) >> 1 : 1;
+      if (this.#queue.arm(wanted)) {
         this.#sleep(true);
+        if (wanted > 1) this.#boundHalf();
         return;
       }
     }
@@ -108,6 +125,17 @@ export class Waiter {
     this.#scheduled = true;
     setImmediate(this.#onTurn);
   }
+
+  #boundHalf(): void {
+    if (this.#half) this.#half.refresh();
+    else this.#half = setTimeout(this.#onHalf, HALF_MS).unref();
+  }
+
+  readonly #onHalf = (): void => {
+    if (!this.#asleep || this.#queue.arm(1)) return;
+    this.#sleep(false);
+    this.#turn();
+  };
 
   /** Asleep, the interrupt keeps the event loop alive. */
   #sleep(asleep: boolean): void {
@@ -118,6 +146,7 @@ export class Waiter {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#half);
     this.#sleep(false);
   }
 }

@@ -100,6 +100,8 @@ export interface DeviceDescription {
   engines: EngineDescription[];
   /** Ciphers that it takes whole blocks of, where others take any number of bytes. */
   wholeBlocks?: string[];
+  /** Digests that its signatures take, where they do not take every one. */
+  signatureDigests?: string[];
   /** Guarantees that this device does not give, by name. */
   unsafe?: string[];
 }

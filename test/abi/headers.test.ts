@@ -462,10 +462,13 @@ const SUITES: Suite[] = [
       const field = (type: string, fields: Record<string, number>): Check[] =>
         Object.entries(fields).map(([c, offset]) => [`offsetof(struct ${type}, ${c})`, offset]);
       const create = crypto.CRYPTO_CREATE_SESSION;
+      const createRsa = crypto.CRYPTO_CREATE_RSA_SESSION;
       const destroy = crypto.CRYPTO_DESTROY_SESSION;
       const answer = crypto.CRYPTO_SESSION_ANSWER;
       const request = crypto.CRYPTO_CIPHER_REQUEST;
+      const keyed = crypto.CRYPTO_AKCIPHER_REQUEST;
       const session = 'u.sym_create_session.u.cipher.para';
+      const rsaSession = 'u.akcipher_create_session.para';
       const cipher = 'u.sym_req.u.cipher.para';
       return [
         ['VIRTIO_ID_CRYPTO', crypto.VIRTIO_CRYPTO_ID],
@@ -493,6 +496,20 @@ const SUITES: Suite[] = [
         ['VIRTIO_CRYPTO_CIPHER_AES_CBC', crypto.CRYPTO_CIPHER.aesCbc],
         ['VIRTIO_CRYPTO_CIPHER_AES_CTR', crypto.CRYPTO_CIPHER.aesCtr],
         ['VIRTIO_CRYPTO_CIPHER_AES_XTS', crypto.CRYPTO_CIPHER.aesXts],
+        ['VIRTIO_CRYPTO_SERVICE_AKCIPHER', crypto.CRYPTO_SERVICE_AKCIPHER],
+        ['VIRTIO_CRYPTO_AKCIPHER_SIGN', crypto.CRYPTO_AKCIPHER_OPCODE.sign],
+        ['VIRTIO_CRYPTO_AKCIPHER_VERIFY', crypto.CRYPTO_AKCIPHER_OPCODE.verify],
+        ['VIRTIO_CRYPTO_AKCIPHER_CREATE_SESSION', crypto.CRYPTO_AKCIPHER_OPCODE.createSession],
+        ['VIRTIO_CRYPTO_AKCIPHER_DESTROY_SESSION', crypto.CRYPTO_AKCIPHER_OPCODE.destroySession],
+        ['VIRTIO_CRYPTO_AKCIPHER_RSA', crypto.CRYPTO_AKCIPHER.rsa],
+        ['VIRTIO_CRYPTO_AKCIPHER_KEY_TYPE_PUBLIC', crypto.CRYPTO_KEY_TYPE.public],
+        ['VIRTIO_CRYPTO_AKCIPHER_KEY_TYPE_PRIVATE', crypto.CRYPTO_KEY_TYPE.private],
+        ['VIRTIO_CRYPTO_RSA_PKCS1_PADDING', crypto.CRYPTO_RSA_PADDING.pkcs1],
+        ['VIRTIO_CRYPTO_RSA_SHA1', crypto.CRYPTO_RSA_HASH.sha1],
+        ['VIRTIO_CRYPTO_RSA_SHA224', crypto.CRYPTO_RSA_HASH.sha224],
+        ['VIRTIO_CRYPTO_RSA_SHA256', crypto.CRYPTO_RSA_HASH.sha256],
+        ['VIRTIO_CRYPTO_RSA_SHA384', crypto.CRYPTO_RSA_HASH.sha384],
+        ['VIRTIO_CRYPTO_RSA_SHA512', crypto.CRYPTO_RSA_HASH.sha512],
         ['VIRTIO_CRYPTO_OP_ENCRYPT', crypto.CRYPTO_DIRECTION.encrypt],
         ['VIRTIO_CRYPTO_OP_DECRYPT', crypto.CRYPTO_DIRECTION.decrypt],
         ['VIRTIO_CRYPTO_SYM_OP_CIPHER', crypto.CRYPTO_SYMMETRIC.cipher],
@@ -502,6 +519,7 @@ const SUITES: Suite[] = [
         ['VIRTIO_CRYPTO_NOTSUPP', crypto.CRYPTO_STATUS.unsupported],
         ['VIRTIO_CRYPTO_INVSESS', crypto.CRYPTO_STATUS.badSession],
         ['VIRTIO_CRYPTO_NOSPC', crypto.CRYPTO_STATUS.noSpace],
+        ['VIRTIO_CRYPTO_KEY_REJECTED', crypto.CRYPTO_STATUS.keyRejected],
         ['sizeof(struct virtio_crypto_op_ctrl_req)', create.bytes],
         ...field('virtio_crypto_op_ctrl_req', {
           'header.opcode': create.offset.opcode,
@@ -512,6 +530,11 @@ const SUITES: Suite[] = [
           [`${session}.keylen`]: create.offset.keyLength,
           [`${session}.op`]: create.offset.direction,
           'u.sym_create_session.op_type': create.offset.kind,
+          [`${rsaSession}.algo`]: createRsa.offset.akcipher,
+          [`${rsaSession}.keytype`]: createRsa.offset.keyType,
+          [`${rsaSession}.keylen`]: createRsa.offset.keyLength,
+          [`${rsaSession}.u.rsa.padding_algo`]: createRsa.offset.padding,
+          [`${rsaSession}.u.rsa.hash_algo`]: createRsa.offset.hash,
           'u.destroy_session.session_id': destroy.offset.sessionLow,
         }),
         ['sizeof(struct virtio_crypto_session_input)', answer.bytes],
@@ -529,6 +552,8 @@ const SUITES: Suite[] = [
           [`${cipher}.src_data_len`]: request.offset.sourceLength,
           [`${cipher}.dst_data_len`]: request.offset.destinationLength,
           'u.sym_req.op_type': request.offset.kind,
+          'u.akcipher_req.para.src_data_len': keyed.offset.sourceLength,
+          'u.akcipher_req.para.dst_data_len': keyed.offset.destinationLength,
         }),
       ];
     },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { open } from '../../src/index.js';
 
 const INPUT = Buffer.alloc(1024, 'waiting ');
@@ -20,4 +20,24 @@ test('a synchronous wait that takes an interrupt leaves nobody asleep', async ()
   const outcome = await Promise.race([slow, sleep(10_000, LATE, { ref: false })]);
   assert.notEqual(outcome, LATE, 'the first request is still waited for');
   assert.deepEqual(await acc.decompress(outcome as Buffer), INPUT);
+});
+
+test('a request does not wait for half of what is in flight', async () => {
+  // One that polling for is in vain: after it, waits sleep at once. Then one, and three behind it that take longer.
+  const inject = [
+    'delay=20:compress:1',
+    'delay=20:digest:1',
+    ...[2, 3, 4].map((nth) => `delay=200:compress:${nth}`),
+  ];
+  await using acc = await open({ device: 'embedded', engines: 1, inject });
+  await acc.compress(INPUT);
+  const order: string[] = [];
+  const first = acc.digest(INPUT, { algorithm: 'sha256' }).then(async () => {
+    // Whatever else was found done at once says so before.
+    await turn();
+    order.push('first');
+  });
+  const later = Array.from({ length: 3 }, () => acc.compress(INPUT).then(() => order.push('later')));
+  await Promise.all([first, ...later]);
+  assert.deepEqual(order, ['first', 'later', 'later', 'later']);
 });

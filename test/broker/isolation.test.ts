@@ -295,7 +295,11 @@ describe('a process that does not start', () => {
   }
 
   /** A module that holds the second client process while it starts, and ends it when it is let go. */
-  function holdingTrap(t: TestContext): { env: Record<string, string>; held: () => boolean; letGo: () => void } {
+  function holdingTrap(t: TestContext): {
+    env: Record<string, string>;
+    held: () => boolean;
+    letGo: () => void;
+  } {
     const folder = mkdtempSync(join(tmpdir(), 'warpdrive-isolation-test-'));
     t.after(() => rmSync(folder, { recursive: true, force: true }));
     const at = (name: string): string => JSON.stringify(join(folder, name));

@@ -269,9 +269,8 @@ describe('driver/virtio-crypto', () => {
     const memory = await device.allocate(REQUESTS_BYTES);
     const dropped = new BlockRequests(await device.createQueue({ depth: 64 }), memory);
     for (let id = 0; id < 8; id++) dropped.submit(id);
-    const started = performance.now();
+    // Whoever waits for them here waits for ever: the device has none of them.
     await dropped.queue.release();
-    assert.ok(performance.now() - started < 1000);
     const side = new BlockRequests(await device.createQueue({ depth: 64 }), memory);
     side.submit(8);
     side.queue.publish();
@@ -283,19 +282,21 @@ describe('driver/virtio-crypto', () => {
 
   test('a device that falls back to its beginning is found, and set up again', async (t) => {
     const transport = await openVfio(nameOf(GUEST_DEVICE.crypto));
-    const device = await virtioCrypto.open(transport);
+    const device = (await virtioCrypto.open(transport)) as VirtioCryptoDevice;
     t.after(() => device.close());
     const queue = await device.createQueue({ depth: 64 });
     const side = new BlockRequests(queue, await device.allocate(REQUESTS_BYTES));
     const config = await transport.readRegion(REGION.config, 0, 256);
     const { common } = findStructures(config, 'the device');
     await transport.writeRegion(common.bar, common.offset + 20, Buffer.from([0]));
+    const reset = t.mock.method(device, 'reset');
     side.submit(1);
     queue.publish();
-    const started = performance.now();
     while (!queue.poll(side.completion)) assert.equal(queue.failed, false);
     assert.equal(side.completion.status, STATUS.engineFailed);
-    assert.ok(performance.now() - started < 2000);
+    // It was seen to have fallen back, and not to stand still, which takes 10 seconds.
+    const reasons = reset.mock.calls.map((call) => call.arguments[0]);
+    assert.deepEqual(reasons, ['it asked for one']);
     side.submit(2);
     queue.publish();
     while (!queue.poll(side.completion)) assert.equal(queue.failed, false);

@@ -1,19 +1,25 @@
+import { LIMITS } from '../../abi/queue.js';
 import {
+  CRYPTO_AKCIPHER,
+  CRYPTO_AKCIPHER_OPCODE,
+  CRYPTO_CREATE_RSA_SESSION,
   CRYPTO_CREATE_SESSION,
   CRYPTO_DESTROY_SESSION,
   CRYPTO_OPCODE,
+  CRYPTO_RSA_PADDING,
   CRYPTO_SESSION_ANSWER,
   CRYPTO_SYMMETRIC,
 } from '../../abi/virtio-crypto.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
 import type { Cipher } from './ciphers.js';
+import type { Signer } from './signatures.js';
 
 /** Buffers of one control request, and where they lie in its memory. */
 const BUFFERS = 3;
 const KEY_AT = 128;
-const MAX_KEY_BYTES = 64;
-const ANSWER_AT = KEY_AT + MAX_KEY_BYTES;
+const ANSWER_AT = KEY_AT + LIMITS.maxKey;
 const { offset: CREATE } = CRYPTO_CREATE_SESSION;
+const { offset: RSA } = CRYPTO_CREATE_RSA_SESSION;
 const { offset: DESTROY } = CRYPTO_DESTROY_SESSION;
 const { offset: ANSWER } = CRYPTO_SESSION_ANSWER;
 /** How long the device may take for an answer. */
@@ -55,18 +61,35 @@ export class ControlQueue {
     view.setUint32(CREATE.keyLength, key.length, true);
     view.setUint32(CREATE.direction, direction, true);
     view.setUint32(CREATE.kind, CRYPTO_SYMMETRIC.cipher, true);
+    return this.#create(key);
+  }
+
+  /** The same for a session that signs, or that verifies. @param key RFC 8017, A.1 */
+  createRsa({ keyType, digest }: Signer, key: Uint8Array): number {
+    const view = this.#view;
+    this.#begin(CRYPTO_AKCIPHER_OPCODE.createSession, CRYPTO_AKCIPHER.rsa);
+    view.setUint32(RSA.akcipher, CRYPTO_AKCIPHER.rsa, true);
+    view.setUint32(RSA.keyType, keyType, true);
+    view.setUint32(RSA.keyLength, key.length, true);
+    view.setUint32(RSA.padding, CRYPTO_RSA_PADDING.pkcs1, true);
+    view.setUint32(RSA.hash, digest.number, true);
+    return this.#create(key);
+  }
+
+  #create(key: Uint8Array): number {
+    const view = this.#view;
     this.#bytes.set(key, KEY_AT);
     view.setUint32(ANSWER_AT + ANSWER.status, NO_ANSWER, true);
     const answered = this.#send(key.length, CRYPTO_SESSION_ANSWER.bytes);
-    this.#bytes.fill(0, KEY_AT, KEY_AT + MAX_KEY_BYTES);
+    this.#bytes.fill(0, KEY_AT, KEY_AT + key.length);
     this.sessionLow = view.getInt32(ANSWER_AT + ANSWER.sessionLow, true);
     this.sessionHigh = view.getInt32(ANSWER_AT + ANSWER.sessionHigh, true);
     return answered ? view.getUint32(ANSWER_AT + ANSWER.status, true) : NO_ANSWER;
   }
 
-  /** Destroys a session. Returns CRYPTO_STATUS. */
-  destroy(sessionLow: number, sessionHigh: number): number {
-    this.#begin(CRYPTO_OPCODE.destroySession, 0);
+  /** Destroys a session. @param opcode the service's own. Returns CRYPTO_STATUS. */
+  destroy(opcode: number, sessionLow: number, sessionHigh: number): number {
+    this.#begin(opcode, 0);
     this.#view.setInt32(DESTROY.sessionLow, sessionLow, true);
     this.#view.setInt32(DESTROY.sessionHigh, sessionHigh, true);
     this.#bytes[ANSWER_AT] = NO_ANSWER;

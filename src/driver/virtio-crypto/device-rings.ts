@@ -6,8 +6,8 @@ import type { Transport } from '../../transport/transport.js';
 import type { VirtioPci } from '../virtio/virtio-pci.js';
 import { Virtqueue, type VirtqueueShape, virtqueueParts, virtqueueSlots } from '../virtio/virtqueue.js';
 import { CONTROL_BYTES, CONTROL_CHAIN, ControlQueue } from './control-queue.js';
-import { DATA_CHAIN, type QueueRings } from './crypto-queue.js';
 import { RequestTable } from './request-table.js';
+import { DATA_CHAIN, type QueueRings } from './requests.js';
 
 /** Descriptors of a data queue, at most: as many requests in flight, where each has a table of its own. */
 const MAX_SIZE = 1024;

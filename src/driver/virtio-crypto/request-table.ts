@@ -1,14 +1,22 @@
-import { CRYPTO_CIPHER_REQUEST, CRYPTO_SYMMETRIC } from '../../abi/virtio-crypto.js';
+import {
+  CRYPTO_AKCIPHER,
+  CRYPTO_AKCIPHER_REQUEST,
+  CRYPTO_CIPHER_REQUEST,
+  CRYPTO_SYMMETRIC,
+} from '../../abi/virtio-crypto.js';
 import { BLOCK_BYTES } from './ciphers.js';
 import { NO_ANSWER } from './control-queue.js';
 
-/** What one request has in the table, in bytes from where it begins: its header, the IV behind it, */
+/** Of SHA-512. */
+const MAX_DIGEST_BYTES = 64;
+/** What one request has in the table, in bytes from where it begins: its header, the IV or the digest behind it, */
 const IV_AT = CRYPTO_CIPHER_REQUEST.bytes;
 /** what is put behind the source, the end of the output where it is not the caller's, and the status behind that. */
-const PAD_AT = Math.ceil((IV_AT + BLOCK_BYTES) / BLOCK_BYTES) * BLOCK_BYTES;
+const PAD_AT = Math.ceil((IV_AT + MAX_DIGEST_BYTES) / BLOCK_BYTES) * BLOCK_BYTES;
 const TAIL_AT = PAD_AT + BLOCK_BYTES;
 const ENTRY_BYTES = 192;
 const { offset: FIELD } = CRYPTO_CIPHER_REQUEST;
+const { offset: KEYED } = CRYPTO_AKCIPHER_REQUEST;
 
 /**
  * The parts of requests that are neither input nor output, one entry for each slot of a queue, in memory that the
@@ -34,7 +42,7 @@ export class RequestTable {
     return slots * ENTRY_BYTES;
   }
 
-  /** Writes the header. @param length of source and output, with what is put behind them */
+  /** Writes a cipher's header. @param length of source and output, with what is put behind them */
   setHeader(
     slot: number,
     opcode: number,
@@ -54,6 +62,37 @@ export class RequestTable {
     words[at + (FIELD.sourceLength >> 2)] = length;
     words[at + (FIELD.destinationLength >> 2)] = length;
     words[at + (FIELD.kind >> 2)] = CRYPTO_SYMMETRIC.cipher;
+  }
+
+  /** Writes the header of a request with an RSA key. */
+  setKeyedHeader(
+    slot: number,
+    opcode: number,
+    sessionLow: number,
+    sessionHigh: number,
+    sourceLength: number,
+    destinationLength: number,
+  ): void {
+    const words = this.#words;
+    const at = (slot * ENTRY_BYTES) >> 2;
+    // A cipher may have had the slot before.
+    words.fill(0, at, at + (IV_AT >> 2));
+    words[at + (KEYED.opcode >> 2)] = opcode;
+    words[at + (KEYED.algorithm >> 2)] = CRYPTO_AKCIPHER.rsa;
+    words[at + (KEYED.sessionLow >> 2)] = sessionLow;
+    words[at + (KEYED.sessionHigh >> 2)] = sessionHigh;
+    words[at + (KEYED.sourceLength >> 2)] = sourceLength;
+    words[at + (KEYED.destinationLength >> 2)] = destinationLength;
+  }
+
+  /** Puts a digest behind the header. */
+  setDigest(slot: number, digest: Uint8Array): void {
+    this.#bytes.set(digest, slot * ENTRY_BYTES + IV_AT);
+  }
+
+  /** The device's address of it. */
+  digest(slot: number): number {
+    return this.#iova + slot * ENTRY_BYTES + IV_AT;
   }
 
   /** The device's address of the header and the IV behind it; of what goes behind the source; of the output's end. */

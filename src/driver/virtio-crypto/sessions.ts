@@ -1,25 +1,28 @@
 import { STATUS } from '../../abi/queue.js';
-import { CRYPTO_DIRECTION, CRYPTO_STATUS } from '../../abi/virtio-crypto.js';
+import { CRYPTO_AKCIPHER_OPCODE, CRYPTO_OPCODE, CRYPTO_STATUS } from '../../abi/virtio-crypto.js';
+import { viewMemory } from '../../sys/libc.js';
 import { addressOf, copyMemory } from '../../sys/memory.js';
 import type { Cipher } from './ciphers.js';
 import { type ControlQueue, NO_ANSWER } from './control-queue.js';
+import { readSigner, type Signer } from './signatures.js';
 
-/** One session of ours: up to two of the device's, one for each direction, made when they are first used. */
+/**
+ * One session of ours: up to two of the device's, made when they are first used. A cipher has one for each direction
+ * (CRYPTO_DIRECTION), a signature one for its kind of key (CRYPTO_KEY_TYPE); either is 1 or 2.
+ */
 interface Session {
-  cipher: Cipher;
+  terms: Cipher | Signer;
   key: Uint8Array;
-  /** The device's numbers, low and high half, by direction. */
+  /** The device's numbers, low and high half, by direction or kind of key. */
   readonly numbers: Int32Array;
-  /** Whether the device has it, by direction. */
+  /** Whether the device has it, by the same. */
   readonly made: Uint8Array;
 }
 
-const ENCRYPT = CRYPTO_DIRECTION.encrypt;
-const DECRYPT = CRYPTO_DIRECTION.decrypt;
-const DIRECTIONS = DECRYPT + 1;
+const WAYS = 3;
 
 /**
- * The sessions of a device. It wants one for each direction, where we have one for both. Keys are kept until a session
+ * The sessions of a device. Of ciphers it wants one for each direction, where we have one for both. Keys are kept until a session
  * is closed, since a device that is reset forgets its own.
  */
 export class Sessions {
@@ -43,27 +46,38 @@ export class Sessions {
   }
 
   /** Like `open`, with a key at an address. */
-  openAt(cipher: Cipher, address: number, encrypts: boolean): number {
+  openAt(cipher: Cipher, address: number, direction: number): number {
     const key = keyOf(cipher.keyBytes);
     copyMemory(addressOf(key), address, key.length);
-    const status = this.open(cipher, key, encrypts);
+    const status = this.open(cipher, key, direction);
     key.fill(0);
     return status;
   }
 
   /** Opens a session, and makes it on the device for one direction. Returns STATUS; the number is in `low`. */
-  open(cipher: Cipher, key: Uint8Array, encrypts: boolean): number {
+  open(cipher: Cipher, key: Uint8Array, direction: number): number {
     if (key.length !== cipher.keyBytes || (cipher.mode === 'xts' && halvesAreEqual(key)))
       return STATUS.badKey;
     const kept = keyOf(key.length);
     kept.set(key);
+    return this.#open(cipher, kept, direction);
+  }
+
+  /** The same for signatures, with a key at an address: PKCS#8 to sign, SubjectPublicKeyInfo to verify. */
+  openSigner(address: number, length: number, digest: number, verifies: boolean): number {
+    const read = readSigner(new Uint8Array(viewMemory(address, length)), digest, verifies);
+    return read ? this.#open(read.signer, read.key, read.signer.keyType) : STATUS.badKey;
+  }
+
+  /** @param key taken over */
+  #open(terms: Cipher | Signer, key: Uint8Array, way: number): number {
     const session: Session = {
-      cipher,
-      key: kept,
-      numbers: new Int32Array(2 * DIRECTIONS),
-      made: new Uint8Array(DIRECTIONS),
+      terms,
+      key,
+      numbers: new Int32Array(2 * WAYS),
+      made: new Uint8Array(WAYS),
     };
-    const status = this.#make(session, encrypts ? ENCRYPT : DECRYPT);
+    const status = this.#make(session, way);
     if (status !== STATUS.ok) {
       session.key.fill(0);
       return status;
@@ -74,33 +88,41 @@ export class Sessions {
     return STATUS.ok;
   }
 
-  /** Finds what the device calls a session, which is made there now if it is not. Returns STATUS. */
-  use(number: number, cipher: Cipher, encrypts: boolean): number {
+  /** What a session for signatures is for; undefined where there is none of that number. */
+  signerOf(number: number): Signer | undefined {
+    const terms = this.#sessions.get(number)?.terms;
+    return terms !== undefined && isSigner(terms) ? terms : undefined;
+  }
+
+  /**
+   * Finds what the device calls a session, which is made there now if it is not. Returns STATUS.
+   * @param way the direction, or the kind of key
+   */
+  use(number: number, terms: Cipher | Signer, way: number): number {
     const session = this.#sessions.get(number);
-    if (session === undefined || session.cipher !== cipher) return STATUS.badSession;
-    const direction = encrypts ? ENCRYPT : DECRYPT;
-    if (session.made[direction] === 0) {
-      const status = this.#make(session, direction);
+    if (session === undefined || session.terms !== terms) return STATUS.badSession;
+    if (session.made[way] === 0) {
+      const status = this.#make(session, way);
       if (status !== STATUS.ok) return status;
     }
-    this.low = session.numbers[2 * direction]!;
-    this.high = session.numbers[2 * direction + 1]!;
+    this.low = session.numbers[2 * way]!;
+    this.high = session.numbers[2 * way + 1]!;
     return STATUS.ok;
   }
 
-  #make(session: Session, direction: number): number {
+  #make({ terms, key, numbers, made }: Session, way: number): number {
     const control = this.#control;
     if (!control) return STATUS.engineFailed;
-    const answer = control.create(session.cipher, direction, session.key);
+    const answer = isSigner(terms) ? control.createRsa(terms, key) : control.create(terms, way, key);
     if (answer === NO_ANSWER) this.#onStall();
     if (answer === CRYPTO_STATUS.unsupported) return STATUS.unsupported;
     if (answer === CRYPTO_STATUS.noSpace) return STATUS.noResources;
-    // A device has no better word for a table that is full, or a cipher that it does not have.
+    // A device has no better word for a table that is full, or what it does not have.
     if (answer === CRYPTO_STATUS.error) return STATUS.noResources;
     if (answer !== CRYPTO_STATUS.ok) return STATUS.engineFailed;
-    session.numbers[2 * direction] = control.sessionLow;
-    session.numbers[2 * direction + 1] = control.sessionHigh;
-    session.made[direction] = 1;
+    numbers[2 * way] = control.sessionLow;
+    numbers[2 * way + 1] = control.sessionHigh;
+    made[way] = 1;
     return STATUS.ok;
   }
 
@@ -110,10 +132,11 @@ export class Sessions {
     if (!session) return STATUS.badSession;
     this.#sessions.delete(number);
     session.key.fill(0);
-    for (const direction of [ENCRYPT, DECRYPT]) {
-      if (session.made[direction] === 0 || !this.#control) continue;
-      const [low, high] = session.numbers.subarray(2 * direction);
-      if (this.#control.destroy(low!, high!) === NO_ANSWER) this.#onStall();
+    const service = isSigner(session.terms) ? CRYPTO_AKCIPHER_OPCODE : CRYPTO_OPCODE;
+    for (let way = 0; way < WAYS; way++) {
+      if (session.made[way] === 0 || !this.#control) continue;
+      const [low, high] = session.numbers.subarray(2 * way);
+      if (this.#control.destroy(service.destroySession, low!, high!) === NO_ANSWER) this.#onStall();
     }
     return STATUS.ok;
   }
@@ -125,6 +148,8 @@ export class Sessions {
     this.#control = undefined;
   }
 }
+
+const isSigner = (terms: Cipher | Signer): terms is Signer => 'digest' in terms;
 
 /** Room for a key. Small arrays live on the heap of V8, which moves them, and leaves copies behind, unless they are views. */
 function keyOf(bytes: number): Uint8Array {

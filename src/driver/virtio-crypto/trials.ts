@@ -36,7 +36,7 @@ function isRight(queue: CryptoQueue, { mapping, iova }: DeviceMemory, cipher: Ci
   request.level = OPCODE.encrypt;
   request.source = iova + AT.key;
   request.sourceLength = cipher.keyBytes;
-  const opened = run(queue, request);
+  const opened = runTrial(queue, request);
   if (opened?.status !== STATUS.ok) return false;
   const session = opened.result;
   const convert = (operation: number, from: number, to: number): boolean => {
@@ -49,13 +49,10 @@ function isRight(queue: CryptoQueue, { mapping, iova }: DeviceMemory, cipher: Ci
     request.sourceLength = request.capacity = TEXT_BYTES;
     request.aux = iova + AT.iv;
     request.auxLength = request.param0 = cipher.ivBytes;
-    return run(queue, request)?.status === STATUS.ok;
+    return runTrial(queue, request)?.status === STATUS.ok;
   };
   const isDone = convert(OPCODE.encrypt, AT.text, AT.output) && convert(OPCODE.decrypt, AT.output, AT.back);
-  const close = new Submission();
-  close.operation = OPCODE.sessionClose;
-  close.session = session;
-  run(queue, close);
+  closeTrial(queue, session);
   return (
     isDone &&
     wanted.equals(part(AT.output, TEXT_BYTES)) &&
@@ -64,7 +61,7 @@ function isRight(queue: CryptoQueue, { mapping, iova }: DeviceMemory, cipher: Ci
 }
 
 /** Runs one request while this thread waits; undefined if nothing comes back. */
-function run(queue: CryptoQueue, request: Submission): Completion | undefined {
+export function runTrial(queue: CryptoQueue, request: Submission): Completion | undefined {
   if (!queue.submit(request)) return undefined;
   queue.publish();
   const completion = new Completion();
@@ -73,4 +70,11 @@ function run(queue: CryptoQueue, request: Submission): Completion | undefined {
     if (queue.failed || performance.now() > until) return undefined;
   }
   return completion;
+}
+
+export function closeTrial(queue: CryptoQueue, session: number): void {
+  const close = new Submission();
+  close.operation = OPCODE.sessionClose;
+  close.session = session;
+  runTrial(queue, close);
 }

@@ -2,7 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PCI_IRQ } from '../../abi/pci.js';
 import { LIMITS } from '../../abi/queue.js';
 import { VIRTIO_DEVICE_ID_BASE, VIRTIO_NO_VECTOR, VIRTIO_VENDOR_ID } from '../../abi/virtio.js';
-import { CRYPTO_CONFIG, CRYPTO_READY, VIRTIO_CRYPTO_ID } from '../../abi/virtio-crypto.js';
+import {
+  CRYPTO_CONFIG,
+  CRYPTO_DIRECTION,
+  CRYPTO_READY,
+  CRYPTO_SERVICE_AKCIPHER,
+  VIRTIO_CRYPTO_ID,
+} from '../../abi/virtio-crypto.js';
 import type { DeviceDescription } from '../../device/device.js';
 import { ArgumentError, DeviceLostError, ProtocolError, UnsupportedError } from '../../errors.js';
 import { signalEventfd } from '../../sys/fd.js';
@@ -20,10 +26,13 @@ import { VirtioPci } from '../virtio/virtio-pci.js';
 import { allOf } from './all-of.js';
 import type { Cipher } from './ciphers.js';
 import { CryptoMemory } from './crypto-memory.js';
-import { CryptoQueue, type QueueOwner, type QueueRings } from './crypto-queue.js';
+import { CryptoQueue } from './crypto-queue.js';
 import { DeviceRings } from './device-rings.js';
 import { MemoryMap } from './memory-map.js';
+import type { QueueOwner, QueueRings } from './requests.js';
 import { Sessions } from './sessions.js';
+import { SIGNATURE_TRIAL_BYTES, trySignatures } from './signature-trials.js';
+import { SIGNATURE, type SignatureDigest } from './signatures.js';
 import { StallWatch } from './stall-watch.js';
 import { TRIAL_BYTES, tryCiphers } from './trials.js';
 
@@ -68,6 +77,8 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
   readonly #config: Interrupt;
   #current: QueueRings[] = [];
   #ciphers: Cipher[] = [];
+  /** Of signatures. */
+  #digests: SignatureDigest[] = [];
   #scratch: DeviceMemory | undefined;
   readonly #queues = new Map<number, CryptoQueue>();
   readonly #stalls = new Map<number, StallWatch>();
@@ -116,7 +127,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       const dataQueues = Math.min(controlQueue, LIMITS.maxQueues);
       rings = await DeviceRings.allocate(pci, transport, dataQueues, controlQueue);
       made = new VirtioCryptoDevice(transport, pci, rings, controlQueue);
-      await made.#begin();
+      await made.#begin(config.readUInt32LE(CRYPTO_CONFIG.offset.services));
       return made;
     } catch (error) {
       // What went wrong first is what counts.
@@ -129,15 +140,20 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
     }
   }
 
-  async #begin(): Promise<void> {
+  /** @param services that the device says it has, one bit each */
+  async #begin(services: number): Promise<void> {
     if (this.#configVector !== VIRTIO_NO_VECTOR) {
       this.#config.listen(() => this.#onConfigChange());
       await this.#transport.setIrqs(PCI_IRQ.msix, this.#configVector, [this.#config.deviceFd]);
     }
-    this.#scratch = await this.allocate(TRIAL_BYTES);
+    this.#scratch = await this.allocate(Math.max(TRIAL_BYTES, SIGNATURE_TRIAL_BYTES));
     this.#start();
     const queue = await this.createQueue({ depth: 2 });
     this.#ciphers = tryCiphers(queue, this.#scratch);
+    // What it denies is believed: an opcode that it does not know may be one that it does not answer.
+    if (services & (1 << CRYPTO_SERVICE_AKCIPHER)) {
+      this.#digests = trySignatures(queue, this.#scratch);
+    }
     if (this.lost)
       throw new DeviceLostError(`${this.name} failed while it was tried out`, { device: this.name });
     const [cipher] = this.#ciphers;
@@ -147,7 +163,7 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
       });
     }
     const key = this.#scratch.mapping.bytes.subarray(0, cipher.keyBytes);
-    this.sessions.open(cipher, key, true);
+    this.sessions.open(cipher, key, CRYPTO_DIRECTION.encrypt);
     const { iova } = this.#scratch;
     this.probe = { session: this.sessions.low, cipher, source: iova, destination: iova + TRIAL_BYTES / 2 };
     await queue.release();
@@ -173,17 +189,17 @@ export class VirtioCryptoDevice implements DriverDevice, QueueOwner {
   }
 
   get description(): DeviceDescription {
-    const names = this.#ciphers.map(({ name }) => name);
-    const algorithms = { noop: [], sessionOpen: [], sessionClose: [], encrypt: names, decrypt: names };
+    const ciphers = this.#ciphers.map(({ name }) => name);
+    const signatures = this.#digests.length > 0 ? [SIGNATURE] : [];
+    const operations = { encrypt: ciphers, decrypt: ciphers, sign: signatures, verify: signatures };
     return {
-      algorithms,
+      algorithms: { noop: [], sessionOpen: [], sessionClose: [], ...operations },
       maxLevel: 0,
       streams: false,
       formats: {},
-      engines: [
-        { name: 'hardware', library: 'virtio-crypto', operations: { encrypt: names, decrypt: names } },
-      ],
+      engines: [{ name: 'hardware', library: 'virtio-crypto', operations }],
       wholeBlocks: this.#ciphers.filter(({ mode }) => mode === 'xts').map(({ name }) => name),
+      signatureDigests: this.#digests.map(({ name }) => name),
       ...(this.#transport.unsafe.length > 0 ? { unsafe: [...this.#transport.unsafe] } : {}),
     };
   }
