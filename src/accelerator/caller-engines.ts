@@ -141,6 +141,11 @@ export class CallerEngines {
     return this.#outputs.keep(this.#request.produced);
   }
 
+  /** What the last `direct` produced, until the next call. */
+  lookAtOutput(): Buffer {
+    return this.#outputs.look(this.#request.produced);
+  }
+
   get result(): number {
     return this.#request.result;
   }

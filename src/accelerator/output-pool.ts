@@ -53,6 +53,15 @@ export class OutputPool {
     return this.#views[length];
   }
 
+  /** The first `length` bytes of what was reserved, which are written over by what comes next. */
+  look(length: number): Buffer {
+    if (this.#isTiny) return this.#tinyView(length);
+    const { buffer, start } = this.#large
+      ? { buffer: this.#large, start: 0 }
+      : { buffer: this.#slab, start: this.#used };
+    return buffer.subarray(start, start + length);
+  }
+
   /** The first `length` bytes of what was reserved, as the caller's from now on. */
   keep(length: number): Buffer {
     if (this.#isTiny) {

@@ -13,21 +13,22 @@ export class CallerRunner implements Runner {
   readonly window = 1;
   #engines: CallerEngines | undefined;
 
+  /** This thread's engines, loaded now if they were not. */
+  get engines(): CallerEngines {
+    this.#engines ??= new CallerEngines(checkSettings({}).disabledEngines);
+    return this.#engines;
+  }
+
   /** About how many nanoseconds a request takes this thread; infinitely many if nothing here can do it. */
   nanoseconds(operation: Operation): number {
-    const offer = this.#own.offerFor(operation, undefined);
-    return offer ? this.#own.nanoseconds(operation, offer) : Number.POSITIVE_INFINITY;
+    const offer = this.engines.offerFor(operation, undefined);
+    return offer ? this.engines.nanoseconds(operation, offer) : Number.POSITIVE_INFINITY;
   }
 
   start(operation: Operation): void {
-    const offer = this.#own.offerFor(operation, undefined);
+    const offer = this.engines.offerFor(operation, undefined);
     if (!offer) throw new UnsupportedError('no engine of this thread can do this');
-    this.#own.run(operation, offer, undefined);
-  }
-
-  get #own(): CallerEngines {
-    this.#engines ??= new CallerEngines(checkSettings({}).disabledEngines);
-    return this.#engines;
+    this.engines.run(operation, offer, undefined);
   }
 
   startAfter(operation: Operation): void {

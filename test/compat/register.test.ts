@@ -60,6 +60,15 @@ const PROGRAMS = {
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
     console.log(all.every((each) => each === subtle), Imported === CompressionStream)`,
+  'crypto.mjs': `
+    import crypto, { createHash } from 'node:crypto'
+    import { createRequire } from 'node:module'
+    import { promisify } from 'node:util'
+    const required = createRequire(import.meta.url)('crypto')
+    const stats = crypto[Symbol.for('warpdrive.crypto')]
+    while (!stats().accelerated.hkdf) await promisify(crypto.hkdf)('sha256', 'key', '', '', 16)
+    for (let i = 0; i < 10_100; i++) crypto.createHmac('sha256', 'key').update('x').digest()
+    console.log(required.createHash === createHash, createHash('md5').update('x').digest('hex').length, Object.keys(stats().caller))`,
   'server.mjs': `
     import { once } from 'node:events'
     import { createServer } from 'node:http'
@@ -160,9 +169,23 @@ describe('node --import warpdrive/register', () => {
     assert.match(stderr, /: zlib: [^\n]*\n[^\n]*: subtle: accelerated digest \d+; by Node /);
   });
 
+  it('replaces node:crypto, where it is asked to', () => {
+    const { stdout, stderr } = run('crypto.mjs', { WARPDRIVE_REGISTER: 'crypto', WARPDRIVE_REPORT: '1' });
+    assert.match(stdout, /^true 32 \[ 'createHash', 'createHmac' \]\n$/);
+    assert.match(
+      stderr,
+      /: crypto: accelerated hkdf \d+; in the calling thread createHash \d+, createHmac \d+; by node/,
+    );
+  });
+
+  it('takes node:crypto itself as engine, without going round in circles', () => {
+    const only = { WARPDRIVE_REGISTER: 'crypto', WARPDRIVE_DISABLE_ENGINES: 'openssl,ipsec-mb' };
+    assert.match(run('crypto.mjs', only).stdout, /^true 32 \[ 'createHash' \]\n$/);
+  });
+
   it('refuses a part that it does not know', () => {
     const { status, stderr, stdout } = run('module.mjs', { WARPDRIVE_REGISTER: 'zlib,zilb' });
-    assert.match(stderr, /WARPDRIVE_REGISTER asks for 'zilb'.*known are zlib, web/);
+    assert.match(stderr, /WARPDRIVE_REGISTER asks for 'zilb'.*known are zlib, crypto, web/);
     assert.notEqual(status, 0);
     assert.equal(stdout, '');
   });

@@ -6,6 +6,7 @@ import node from 'node:zlib';
 import * as web from '../../src/compat/web/index.js';
 import zlib, { stats } from '../../src/compat/zlib/index.js';
 import { SUBTLE_BEHAVIOURS } from './behaviours-subtle.js';
+import { SUBTLE_KEY_BEHAVIOURS } from './behaviours-subtle-keys.js';
 import { WEB_STREAM_BEHAVIOURS } from './behaviours-web-streams.js';
 
 /* One table of behaviours, seen of Node's Web streams and of what stands for them: they must be the same. */
@@ -27,7 +28,7 @@ describe('warpdrive/web behaves as the globals', () => {
     });
   }
 
-  for (const { name, see } of SUBTLE_BEHAVIOURS) {
+  for (const { name, see } of [...SUBTLE_BEHAVIOURS, ...SUBTLE_KEY_BEHAVIOURS]) {
     it(name, { timeout: 60_000 }, async () => {
       const expected = await see(webcrypto.subtle, webcrypto.subtle);
       const found = await see(web.subtle, webcrypto.subtle);
@@ -44,7 +45,7 @@ describe('warpdrive/web behaves as the globals', () => {
     assert.equal(node['digest']! - before.node['digest']!, 1);
     const sum = (counts: Record<string, number>) => Object.values(counts).reduce((a, b) => a + b, 0);
     assert.equal(sum(node), sum(reasons));
-    for (const method of ['encrypt', 'decrypt', 'sign', 'verify'])
+    for (const method of ['encrypt', 'decrypt', 'sign', 'verify', 'deriveBits'])
       assert.ok(accelerated[method]! > 0, method);
   });
 

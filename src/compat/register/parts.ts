@@ -1,5 +1,8 @@
+import crypto from 'node:crypto';
 import zlib from 'node:zlib';
 import { ArgumentError } from '../../errors.js';
+import ownCrypto from '../crypto/index.js';
+import { cryptoSummary } from '../crypto/summary.js';
 import { webSummary } from '../web/summary.js';
 import ownZlib from '../zlib/index.js';
 import { zlibSummary } from '../zlib/summary.js';
@@ -15,6 +18,7 @@ interface Part {
 
 export const PARTS = {
   zlib: { replace: () => replaceModule(zlib, ownZlib), summary: zlibSummary },
+  crypto: { replace: () => replaceModule(crypto, ownCrypto), summary: cryptoSummary },
   web: { replace: replaceWeb, summary: webSummary },
 } satisfies Record<string, Part>;
 

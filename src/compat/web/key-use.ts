@@ -36,12 +36,49 @@ const algorithmOf = read('algorithm');
 const usagesOf = read('usages');
 const extractableOf = read('extractable');
 
+const DERIVATIONS: readonly string[] = ['HKDF', 'PBKDF2'];
+
 /** Remembers what a key was made of, as it was when the import began; says whether it is a key of such use. */
 export function rememberKey(key: CryptoKey, material: Buffer): boolean {
-  const { length } = algorithmOf.call(key) as webcrypto.AesKeyAlgorithm;
-  const isUsed = length === material.length * 8;
+  const { length, name } = algorithmOf.call(key) as webcrypto.AesKeyAlgorithm;
+  const isUsed = length === material.length * 8 || DERIVATIONS.includes(name);
   if (isUsed) materials.set(key, material);
   return isUsed;
+}
+
+/** What an algorithm and a use of a key are, if those are the key's. */
+function algorithmFor<A extends webcrypto.KeyAlgorithm>(
+  key: CryptoKey,
+  name: string,
+  usage: string,
+): A | undefined {
+  const algorithm = algorithmOf.call(key) as A;
+  const isFor = algorithm.name.toUpperCase() === name && (usagesOf.call(key) as string[]).includes(usage);
+  return isFor ? algorithm : undefined;
+}
+
+/** The secret that a key for derivations was imported with. */
+export function secretFor(key: CryptoKey, name: string, usage: string): Buffer | undefined {
+  return algorithmFor(key, name, usage) && materials.get(key);
+}
+
+/** Private and public keys as node:crypto has them. */
+const objects = new WeakMap<CryptoKey, KeyObject>();
+
+/** A private or public key with its algorithm, if it may be exported. @param name in capitals */
+export function asymmetricFor<A extends webcrypto.KeyAlgorithm>(
+  key: CryptoKey,
+  name: string,
+  usage: 'verify',
+): { algorithm: A; object: KeyObject } | undefined {
+  const algorithm = algorithmFor<A>(key, name, usage);
+  if (!algorithm || !extractableOf.call(key)) return undefined;
+  let object = objects.get(key);
+  if (!object) {
+    object = KeyObject.from(key);
+    objects.set(key, object);
+  }
+  return { algorithm, object };
 }
 
 function materialOf(key: CryptoKey): Buffer | KeyObject | undefined {

@@ -1,9 +1,10 @@
 /**
- * Why something went to Node's own subtle; `key`: not one for this, or one that cannot be exported and was not imported
+ * Why something went to Node's own subtle; `no gain`: it is as fast there; `key`: not one for this, or one that cannot be exported and was not imported
  * as `raw` through ours.
  */
 export type SubtleReason =
   | 'method'
+  | 'no gain'
   | 'key'
   | 'algorithm'
   | 'argument'

@@ -2,9 +2,13 @@ import { timingSafeEqual, webcrypto } from 'node:crypto';
 import { LIMITS } from '../../abi/queue.js';
 import type { Accelerator } from '../../accelerator/accelerator.js';
 import type { MessageOptions } from '../../accelerator/cipher-session.js';
+import { isBetween } from '../crypto/async-call.js';
+import { LEAST_ITERATIONS } from '../crypto/derive.js';
+import { verifyWith } from '../crypto/sign-sessions.js';
 import { shared } from '../shared-accelerator.js';
 import { named } from '../zlib/calls.js';
-import { cipherFor, DIGESTS, macFor, rememberKey } from './key-use.js';
+import { cipherFor, DIGESTS, macFor, rememberKey, secretFor } from './key-use.js';
+import { SIGNATURES, signatureUse } from './signatures.js';
 import { countSubtle, type SubtleReason } from './subtle-counters.js';
 
 type Subtle = webcrypto.SubtleCrypto;
@@ -47,6 +51,9 @@ const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
   decrypt: (accelerator, algorithm: unknown, key: CryptoKey, data: unknown) =>
     transform(accelerator, 'decrypt', algorithm, key, data),
 
+  deriveBits: (accelerator, algorithm: unknown, key: CryptoKey, bits: unknown) =>
+    deriveBits(accelerator, algorithm, key, bits),
+
   sign(accelerator, algorithm: unknown, key: CryptoKey, data: unknown) {
     const begun = codeOf(accelerator, 'sign', algorithm, key, data);
     if (typeof begun === 'string') return begun;
@@ -55,8 +62,17 @@ const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
   },
 
   verify(accelerator, algorithm: unknown, key: CryptoKey, signature: unknown, data: unknown) {
-    const wanted = copyOf(signature);
+    const wanted = copyOf(signature, LIMITS.maxAux);
     if (typeof wanted === 'string') return wanted;
+    const name = nameOf(algorithm);
+    if (SIGNATURES.includes(name)) {
+      const use = signatureUse(name, algorithm, key);
+      if (typeof use === 'string') return use;
+      const bytes = copyOf(data);
+      if (typeof bytes === 'string') return bytes;
+      const result = verifyWith(accelerator, use.object, use.kind, bytes, wanted);
+      return { result, given: [use.own, key, wanted, bytes] };
+    }
     const begun = codeOf(accelerator, 'verify', algorithm, key, data);
     if (typeof begun === 'string') return begun;
     const { code, bytes } = begun;
@@ -64,6 +80,46 @@ const ATTEMPTS: Partial<Record<keyof Subtle, Attempt>> = {
     return { result, given: ['HMAC', key, wanted, bytes] };
   },
 };
+
+/** The most that one request derives; of HKDF, with the shortest digest. */
+const MAX_DERIVED_BITS = { PBKDF2: 65_536 * 8, HKDF: 255 * 20 * 8 } as const;
+const MAX_ITERATIONS = 10_000_000;
+const MAX_INFO_BYTES = 1024;
+
+/** Bits of PBKDF2 or HKDF, with a key that was imported here. */
+function deriveBits(
+  accelerator: Accelerator,
+  algorithm: unknown,
+  key: CryptoKey,
+  bits: unknown,
+): Begun | SubtleReason {
+  const name = nameOf(algorithm);
+  if (name !== 'PBKDF2' && name !== 'HKDF') return 'algorithm';
+  const { hash, salt, iterations, info } = algorithm as Record<string, unknown>;
+  const hashName = nameOf(hash);
+  const digest = DIGESTS[hashName];
+  if (digest === undefined) return 'algorithm';
+  if (!isBetween(bits, 8, MAX_DERIVED_BITS[name]) || bits % 8 !== 0) return 'argument';
+  const salted = copyOf(salt, LIMITS.maxAux);
+  if (typeof salted === 'string') return salted;
+  const secret = secretFor(key, name, 'deriveBits');
+  if (!secret) return 'key';
+  const length = bits / 8;
+  if (name === 'PBKDF2') {
+    if (!isBetween(iterations, 1, MAX_ITERATIONS)) return 'argument';
+    if (iterations * Math.ceil(length / 16) > MAX_ITERATIONS) return 'size';
+    if (iterations * Math.ceil(length / 16) < LEAST_ITERATIONS) return 'no gain';
+    const options = { algorithm: 'pbkdf2', digest, salt: salted, iterations, length } as const;
+    const given = [{ name, hash: hashName, salt: salted, iterations }, key, bits];
+    return { result: accelerator.deriveKey(secret, options).then(alone), given };
+  }
+  const bound = copyOf(info, MAX_INFO_BYTES);
+  if (typeof bound === 'string') return bound;
+  const options = { algorithm: 'hkdf', digest, salt: salted, info: bound, length } as const;
+  const given = [{ name, hash: hashName, salt: salted, info: bound }, key, bits];
+  // Done sooner in this thread than it could be sent to another.
+  return { result: Promise.resolve(alone(accelerator.deriveKeySync(secret, options))), given };
+}
 
 function transform(
   accelerator: Accelerator,
