@@ -56,7 +56,7 @@ export class Waiter {
 
   /** Something was sent: make sure that its completion is waited for. */
   start(): void {
-    if (this.#scheduled || this.#asleep) return;
+    if (this.#closed || this.#scheduled || this.#asleep) return;
     this.#scheduled = true;
     if (this.#eager > 0) {
       this.#eager--;
