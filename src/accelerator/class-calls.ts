@@ -220,6 +220,7 @@ export class ClassCalls {
     const call: Call<T> = { recipe, operation, key, offer, finish, info };
     if (here !== undefined) return this.#runHere(call, offer!, here);
     const { dispatcher, memory, generation } = this.#parts;
+    const givenAddress = operation.inputAddress;
     if (operation.inputAddress === 0) operation.inputAddress = memory.addressOf(operation.input);
     if (key) operation.session = key.numberOn(generation());
     if (key && operation.session === 0) {
@@ -231,7 +232,7 @@ export class ClassCalls {
     }
     dispatcher.runSync(operation);
     if (key && key.numberOn(generation()) !== operation.session) this.#release(operation.session);
-    return this.#settleOrRun(call);
+    return this.#settleOrRun(call, givenAddress);
   }
 
   /** Runs a request on the device, wherever another one would run. */
@@ -328,40 +329,45 @@ export class ClassCalls {
   }
 
   async #send<T>(call: Call<T>): Promise<T | ResultWithInfo<T>> {
-    const { operation, offer } = call;
-    for (;;) {
-      try {
-        await this.#sendOnce(call);
-        return this.#settleOrRun(call);
-      } catch (error) {
-        if (!(error instanceof DeviceLostError)) throw error;
-        operation.state = 'new';
-        operation.error = undefined;
-        if (this.#parts.fallback && offer) return this.#runHere(call, offer, 'the device has gone');
-        if (!this.#parts.reattached) throw error;
-        // The session was on the device that went away: it is opened again on the next one.
-        await this.#parts.reattached();
-        this.#parts.dispatcher.checkUsable();
+    const { operation, offer, key } = call;
+    // What is signed is what was given, and not what is in the caller's buffer by the time that this thread has to do it.
+    if (operation.operation === OPCODE.sign) operation.input = Buffer.from(operation.input);
+    const givenAddress = operation.inputAddress;
+    key?.hold();
+    try {
+      for (;;) {
+        try {
+          await this.#sendOnce(call);
+          return this.#settleOrRun(call, givenAddress);
+        } catch (error) {
+          if (!(error instanceof DeviceLostError)) throw error;
+          operation.state = 'new';
+          operation.error = undefined;
+          operation.inputAddress = givenAddress;
+          if (this.#parts.fallback && offer) return this.#runHere(call, offer, 'the device has gone');
+          if (!this.#parts.reattached) throw error;
+          // The session was on the device that went away: it is opened again on the next one.
+          await this.#parts.reattached();
+          this.#parts.dispatcher.checkUsable();
+        }
       }
+    } finally {
+      key?.unhold();
     }
   }
 
+  /** The key is held meanwhile: a session that is closed ends, and its key is overwritten, only after that. */
   async #sendOnce<T>({ operation, key, offer }: Call<T>): Promise<void> {
     const { dispatcher, memory, generation, placement } = this.#parts;
     if (operation.inputAddress === 0) operation.inputAddress = memory.addressOf(operation.input);
     if (key) {
       const known = key.numberOn(generation());
       operation.session = known !== 0 ? known : await this.openSession(key);
-      key.hold();
     }
-    try {
-      const isLong = offer !== undefined && placement.isLong(this.engines.nanoseconds(operation, offer));
-      const long = isLong ? await this.#parts.longQueue() : undefined;
-      await submitted(long ?? dispatcher, operation);
-      if (operation.error) throw operation.error;
-    } finally {
-      key?.unhold();
-    }
+    const isLong = offer !== undefined && placement.isLong(this.engines.nanoseconds(operation, offer));
+    const long = isLong ? await this.#parts.longQueue() : undefined;
+    await submitted(long ?? dispatcher, operation);
+    if (operation.error) throw operation.error;
   }
 
   /** The number that a key's session has on the device; opened there now if it is not. */
@@ -383,13 +389,16 @@ export class ClassCalls {
     this.#parts.dispatcher.submit(close);
   }
 
-  /** What the device, asked for it, turned out not to have runs in this thread. */
-  #settleOrRun<T>(call: Call<T>): T | ResultWithInfo<T> {
+  /**
+   * A signature that the device turns out not to make is made in this thread.
+   * @param givenAddress of the input in this process; the device may have one of its own for it
+   */
+  #settleOrRun<T>(call: Call<T>, givenAddress: number): T | ResultWithInfo<T> {
     const { operation, offer } = call;
     const isRefused = !operation.error && operation.status === STATUS.unsupported;
-    return offer && isRefused
-      ? this.#runHere(call, offer, 'not on the device')
-      : this.#settle(call, undefined);
+    if (!offer || !isRefused || operation.operation !== OPCODE.sign) return this.#settle(call, undefined);
+    operation.inputAddress = givenAddress;
+    return this.#runHere(call, offer, 'not on the device');
   }
 
   #settle<T>(call: Call<T>, why: RanBecause | undefined): T | ResultWithInfo<T> {

@@ -48,6 +48,8 @@ export class KeySession {
   /** Its number, once it is known. */
   #number = 0;
   #closed = false;
+  /** Whether the key has been overwritten: nothing may be done with what is there now. */
+  #isWiped = false;
   /** Requests on the device that name it. */
   #users = 0;
   #release: ((session: number) => void) | undefined;
@@ -74,8 +76,9 @@ export class KeySession {
     return this.#offer;
   }
 
-  /** Puts the calling thread's context and the key into a request; false if the key is none. */
+  /** Puts the calling thread's context and the key into a request; false if the key is none, or not there any more. */
   lend(request: EngineRequest, engine: Engine): boolean {
+    if (this.#isWiped) return false;
     if (this.#keyAddress === 0 && this.#key.length > 0) this.#keyAddress = addressOf(this.#key);
     request.key = this.#keyAddress;
     request.keyLength = this.#key.length;
@@ -139,17 +142,19 @@ export class KeySession {
         },
         () => {
           if (this.#opened === opened) this.#opened = undefined;
+          this.#letGo();
         },
       );
     }
     return this.#opened;
   }
 
-  /** A request that names the session goes out, or has come back. */
+  /** A request that needs the session, or its key, begins. */
   hold(): void {
     this.#users++;
   }
 
+  /** It has ended. */
   unhold(): void {
     this.#users--;
     this.#letGo();
@@ -159,17 +164,21 @@ export class KeySession {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#closeContext();
     this.#letGo();
-    if (!this.#opened) this.#key.fill(0);
   }
 
-  /** Ends the session on the device, once it is closed and no request names it. */
+  /** Ends the session on the device, and overwrites the key, once it is closed and no request needs it. */
   #letGo(): void {
-    if (!this.#closed || this.#users > 0 || this.#number === 0) return;
-    this.#release?.(this.#number);
-    this.#number = 0;
-    this.#opened = undefined;
+    if (!this.#closed || this.#users > 0) return;
+    if (this.#number !== 0) {
+      this.#release?.(this.#number);
+      this.#number = 0;
+      this.#opened = undefined;
+    }
+    // What opens it is on its way, with the key.
+    if (this.#opened) return;
+    this.#closeContext();
     this.#key.fill(0);
+    this.#isWiped = true;
   }
 }

@@ -86,6 +86,8 @@ export class Waiter {
     if (this.#closed) return;
     for (let polls = 0; polls < EAGER_POLLS; polls++) {
       if (this.#reap() === 0) continue;
+      // What was found may have shown that the device is not to be trusted.
+      if (this.#closed) return;
       if (this.#queue.inFlight > 0) break;
       this.#scheduled = false;
       return;
@@ -103,6 +105,7 @@ export class Waiter {
   #turn(): void {
     if (this.#closed || this.#scheduled) return;
     const count = this.#reap();
+    if (this.#closed) return;
     const inFlight = this.#queue.inFlight;
     if (inFlight === 0) return;
     const now = performance.now();
@@ -132,7 +135,7 @@ export class Waiter {
   }
 
   readonly #onHalf = (): void => {
-    if (!this.#asleep || this.#queue.arm(1)) return;
+    if (this.#closed || !this.#asleep || this.#queue.arm(1)) return;
     this.#sleep(false);
     this.#turn();
   };

@@ -367,6 +367,26 @@ sees('createCipheriv: additional data, keys and ivs', (crypto, node) =>
     { algorithm: 'chacha20-poly1305' },
   ].map((more) => [1, 2, 3].map(() => seen(() => sealed(crypto, TEXT, more)))),
 );
+sees('createCipheriv: keys as text, and how it is to be read', (crypto) =>
+  [
+    { key: 'é'.repeat(16), options: { encoding: 'utf16le' } },
+    { key: 'k'.repeat(32), options: { encoding: 'utf8' } },
+    { key: KEY.toString('hex'), options: { encoding: 'hex' } },
+    { key: KEY.toString('base64'), options: { encoding: 'base64' } },
+    { key: 'k'.repeat(32), options: { encoding: 'hex' } },
+  ].map((more) => [1, 2, 3].map(() => seen(() => sealed(crypto, TEXT, more)))),
+);
+sees('createDecipheriv: shorter tags than was said', (crypto, node) => {
+  const cipher = node.createCipheriv('aes-256-gcm', KEY, IV);
+  const data = Buffer.concat([cipher.update(TEXT), cipher.final()]);
+  const tag = cipher.getAuthTag();
+  const opened = (length: number): unknown => {
+    const decipher = crypto.createDecipheriv('aes-256-gcm', KEY, IV, { authTagLength: 16 });
+    decipher.setAuthTag(tag.subarray(0, length));
+    return [decipher.update(data), decipher.final()];
+  };
+  return [4, 8, 12, 13, 14, 15, 16].map((length) => [1, 2, 3].map(() => seen(() => opened(length))));
+});
 sees('createCipheriv: what is no data', (crypto) => NO_DATA.map((data) => seen(() => sealed(crypto, data))));
 sees('createCipheriv: buffers that change after they were given', (crypto) => {
   const [key, iv, aad, data] = [KEY, IV, KEY, KEY].map((bytes) => Buffer.from(bytes));

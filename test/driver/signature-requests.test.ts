@@ -241,6 +241,30 @@ describe('signatures of a virtio-crypto device', () => {
     assert.match(scene.distrusted[0]!, /has written 2 bytes where 1 fit/);
   });
 
+  test('are numbers below the modulus: others the device is not asked about', (t) => {
+    const scene = new Scene(t);
+    const session = scene.open(SPKI, OPCODE.verify);
+    const modulus = Buffer.from(publicKey.export({ format: 'jwk' }).n!, 'base64url');
+    const below = Buffer.from(modulus);
+    below[SIGNATURE_BYTES - 1]! -= 1;
+    const request = {
+      operation: OPCODE.verify,
+      session,
+      algorithm: ALGORITHM['rsassa-pkcs1-v1_5'],
+      source: MEMORY + AT.message,
+      sourceLength: MESSAGE.length,
+      aux: MEMORY + AT.signature,
+      auxLength: SIGNATURE_BYTES,
+    };
+    for (const signature of [modulus, Buffer.alloc(SIGNATURE_BYTES, 0xff)]) {
+      scene.memory.bytes.set(signature, AT.signature);
+      const { status, result } = scene.run(request);
+      assert.deepEqual([status, result], [STATUS.ok, 0]);
+    }
+    scene.memory.bytes.set(below, AT.signature);
+    assert.ok(scene.send(OPCODE.verify, session));
+  });
+
   test('that the device was given twice, or not at all, end the trust in it', (t) => {
     const scene = new Scene(t);
     const session = scene.open(PKCS8, OPCODE.sign);

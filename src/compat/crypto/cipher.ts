@@ -2,6 +2,7 @@ import type { CipherRecipes } from '../../algorithms/class-options.js';
 import { CIPHER_KINDS } from './cipher-kinds.js';
 import { Counter, type CryptoReason } from './counters.js';
 import { PREFERS_OBJECTS } from './engines.js';
+import { isBytes, lengthOf } from './is-bytes.js';
 import { type AnyCipher, type CipherWork, makeLightCipher } from './light-cipher.js';
 import { type KnownKey, RecentKeys } from './recent-keys.js';
 import { stock } from './stock.js';
@@ -18,17 +19,27 @@ class Message implements CipherWork {
   readonly recipes: CipherRecipes;
   readonly key: KnownKey;
   readonly iv: Uint8Array;
+  /** Node:crypto's object takes shorter tags, unless it is told. */
+  readonly #options: { authTagLength: number } | undefined;
 
-  constructor(counter: Counter, worth: Worth, recipes: CipherRecipes, key: KnownKey, iv: Uint8Array) {
+  constructor(
+    counter: Counter,
+    worth: Worth,
+    recipes: CipherRecipes,
+    key: KnownKey,
+    iv: Uint8Array,
+    options: { authTagLength: number } | undefined,
+  ) {
     this.counter = counter;
     this.worth = worth;
     this.recipes = recipes;
     this.key = key;
     this.iv = new Uint8Array(iv);
+    this.#options = options;
   }
 
   makeNode(): AnyCipher {
-    return stock[this.counter.name]!(this.recipes.algorithm, this.key.node, this.iv);
+    return stock[this.counter.name]!(this.recipes.algorithm, this.key.node, this.iv, this.#options);
   }
 }
 
@@ -42,13 +53,18 @@ function makeCreate(name: 'createCipheriv' | 'createDecipheriv', encrypts: boole
   const worth = new Worth();
   return (algorithm, key, iv, options) => {
     const recipes = CIPHER_KINDS.get(algorithm);
-    const known = recipes && keys.find(recipes.encrypt, key, recipes.facts.keyBytes);
-    if (!known) {
+    // Options may say how a text is to be read.
+    const isPlainKey = typeof key !== 'string' || options === undefined;
+    const known = recipes && isPlainKey ? keys.find(recipes.encrypt, key, recipes.facts.keyBytes) : undefined;
+    if (!recipes || !known) {
       counter.node(recipes ? 'key' : 'algorithm');
       return node(algorithm, key, iv, options);
     }
     const reason = reasonOf(recipes, known, iv, options) ?? (worth.isWorthIt() ? undefined : 'no gain');
-    if (reason === undefined) return new Light(new Message(counter, worth, recipes, known, iv as Uint8Array));
+    if (reason === undefined) {
+      const tag = options === undefined ? undefined : { authTagLength: recipes.tagBytes };
+      return new Light(new Message(counter, worth, recipes, known, iv as Uint8Array, tag));
+    }
     counter.node(reason);
     return node(algorithm, PREFERS_OBJECTS ? known.node : key, iv, options);
   };
@@ -63,7 +79,7 @@ function reasonOf(
 ): CryptoReason | undefined {
   if (!recipes.isAead) return 'no gain';
   if (options !== undefined && !hasUsualTag(recipes, options)) return 'option';
-  if (!(iv instanceof Uint8Array) || iv.byteLength !== recipes.ivBytes) return 'argument';
+  if (!isBytes(iv) || lengthOf(iv) !== recipes.ivBytes) return 'argument';
   return known.session ? undefined : 'no gain';
 }
 

@@ -66,18 +66,25 @@ function scryptCost(options: unknown): ScryptCost | CryptoReason {
   ].some(([short, long]) => short !== undefined && long !== undefined);
   if (isTwice) return 'argument';
   const made = {
-    cost: N ?? cost ?? SCRYPT_COST,
-    blockSize: r ?? blockSize ?? 8,
-    parallelization: p ?? parallelization ?? 1,
+    cost: orElse(N, orElse(cost, SCRYPT_COST)),
+    blockSize: orElse(r, orElse(blockSize, 8)),
+    parallelization: orElse(p, orElse(parallelization, 1)),
   };
-  const memory = maxmem ?? SCRYPT_MEMORY;
+  const memory = orElse(maxmem, SCRYPT_MEMORY);
   if (!isBetween(made.cost, 2, 2 ** 30) || (made.cost & (made.cost - 1)) !== 0) return 'argument';
   if (!isBetween(made.blockSize, 1, 65_535) || !isBetween(made.parallelization, 1, 65_535)) return 'argument';
   if (!isBetween(memory, 1, Number.MAX_SAFE_INTEGER)) return 'argument';
   const { cost: n, blockSize: b, parallelization: ways } = made as ScryptCost;
+  // RFC 7914, 2: the cost is less than 2 to the power of 16 blocks' size.
+  if (16 * b < 31 && n >= 2 ** (16 * b)) return 'argument';
   // As OpenSSL counts it, which refuses more than that.
   if (128 * b * (n + 2 + ways) > memory) return 'argument';
   return n * b * ways > MAX_SCRYPT_BLOCKS ? 'size' : (made as ScryptCost);
+}
+
+/** A value, or what is meant when there is none: null is a value, and a wrong one. */
+function orElse(value: unknown, otherwise: unknown): unknown {
+  return value === undefined ? otherwise : value;
 }
 
 export const hkdf = makeAsync('hkdf', [5], (accelerator, given) => {
@@ -98,6 +105,7 @@ export const hkdf = makeAsync('hkdf', [5], (accelerator, given) => {
     bound,
     length,
   ]);
+  if (key instanceof KeyObject) (material as Buffer | undefined)?.fill(0);
   if (typeof begun === 'string') return begun;
   return { ...begun, result: begun.result.then((bits) => (bits as Buffer).buffer) };
 });

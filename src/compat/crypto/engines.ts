@@ -19,8 +19,13 @@ export function areLoaded(): boolean {
 
 /** The engine of the calling thread for a key, if it is one of those that are faster than node:crypto. */
 export function offerFor(session: KeySession): Offer | undefined {
-  const offer = session.offer(callerRunner.engines);
-  return offer !== undefined && FAST.includes(offer.engine.name) ? offer : undefined;
+  try {
+    const offer = session.offer(callerRunner.engines);
+    return offer !== undefined && FAST.includes(offer.engine.name) ? offer : undefined;
+  } catch {
+    // Settings that are wrong, or engines that cannot be loaded, are no reason for a call of node:crypto's to fail.
+    return undefined;
+  }
 }
 
 /**

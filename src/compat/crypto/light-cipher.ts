@@ -4,6 +4,7 @@ import type { CipherRecipes } from '../../algorithms/class-options.js';
 import { callerRunner } from '../caller-runner.js';
 import { baseOf, showOnDemand } from './becoming.js';
 import type { Counter } from './counters.js';
+import { isBytes, lengthOf } from './is-bytes.js';
 import { ownCopy } from './own-copy.js';
 import type { KnownKey } from './recent-keys.js';
 import { type ScratchUser, scratch } from './scratch.js';
@@ -70,16 +71,16 @@ export function makeLightCipher(sample: AnyCipher, encrypts: boolean): new (work
     override setAAD(data: unknown, options?: unknown): this {
       const isUsual = this.#isNew && options === undefined && this.#aad === undefined;
       // What is empty may be detached.
-      const isShort = data instanceof Uint8Array && data.byteLength > 0 && data.byteLength <= MAX_AAD_BYTES;
+      const isShort = isBytes(data) && lengthOf(data) > 0 && lengthOf(data) <= MAX_AAD_BYTES;
       if (isUsual && isShort) {
-        this.#aad = new Uint8Array(data);
+        this.#aad = new Uint8Array(data as Uint8Array);
       } else this.become().setAAD(data, options);
       return this;
     }
 
     override setAuthTag(data: unknown, encoding?: unknown): this {
       const isUsual = !encrypts && this.#isNew && this.#tag === undefined;
-      if (isUsual && data instanceof Uint8Array && data.byteLength === this.#work.recipes.tagBytes) {
+      if (isUsual && isBytes(data) && lengthOf(data) === this.#work.recipes.tagBytes) {
         this.#tag = new Uint8Array(data);
       } else this.become().setAuthTag(data, encoding);
       return this;
@@ -91,7 +92,10 @@ export function makeLightCipher(sample: AnyCipher, encrypts: boolean): new (work
         if (bytes) {
           this.#phase = 'begun';
           this.#encoding = outputEncoding;
-          return this.#decode(bytes, outputEncoding, false);
+          const result = this.#decode(bytes, outputEncoding, false);
+          // What was secret stays in no memory that is used again.
+          if (!encrypts) bytes.fill(0);
+          return result;
         }
         scratch.release(this.#length);
       }
@@ -104,11 +108,12 @@ export function makeLightCipher(sample: AnyCipher, encrypts: boolean): new (work
       // What is decrypted before its tag has come is nothing that an engine gives.
       if (!encrypts && !this.#tag) return false;
       if (typeof data === 'string') return this.#takeText(data, inputEncoding ?? 'utf8');
-      if (!(data instanceof Uint8Array) || data.byteLength === 0 || data.byteLength > MOST_BYTES)
-        return false;
+      if (!isBytes(data)) return false;
+      const length = lengthOf(data);
+      if (length === 0 || length > MOST_BYTES) return false;
       scratch.claim(this);
       scratch.bytes.set(data);
-      this.#length = data.byteLength;
+      this.#length = length;
       return true;
     }
 

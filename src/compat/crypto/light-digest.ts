@@ -1,6 +1,7 @@
 import { baseOf, showOnDemand } from './becoming.js';
 import type { Counter } from './counters.js';
 import { digestEncoding, type TextEncoding } from './encodings.js';
+import { isBytes, lengthOf } from './is-bytes.js';
 import { type ScratchUser, scratch } from './scratch.js';
 import type { Worth } from './worth.js';
 
@@ -8,6 +9,7 @@ import type { Worth } from './worth.js';
 export interface AnyDigest {
   update(data: unknown, encoding?: unknown): this;
   digest(encoding?: unknown): string | Buffer;
+  _flush(callback: (error?: Error | null) => void): void;
 }
 
 /** What an object for digests stands for. */
@@ -59,12 +61,13 @@ export function makeLightDigest(sample: AnyDigest): new (work: DigestWork) => An
         this.#phase = 'text';
         return true;
       }
-      if (!(data instanceof Uint8Array)) return false;
+      if (!isBytes(data)) return false;
+      const length = lengthOf(data);
       // What is empty may be detached.
-      if (data.byteLength === 0 || data.byteLength > this.#work.mostBytes) return false;
+      if (length === 0 || length > this.#work.mostBytes) return false;
       scratch.claim(this);
       scratch.bytes.set(data);
-      this.#length = data.byteLength;
+      this.#length = length;
       this.#phase = 'bytes';
       return true;
     }
@@ -87,6 +90,12 @@ export function makeLightDigest(sample: AnyDigest): new (work: DigestWork) => An
       this.#work.counter.caller++;
       this.#work.worth.won();
       return result;
+    }
+
+    /** Of a stream. What was digested here is not kept for one that ends afterwards: an error, and no other digest. */
+    override _flush(callback: (error?: Error | null) => void): void {
+      if (this.#phase !== 'done') super._flush(callback);
+      else callback(Object.assign(new Error('Digest already called'), { code: 'ERR_CRYPTO_HASH_FINALIZED' }));
     }
 
     leave(): void {

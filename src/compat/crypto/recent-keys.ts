@@ -1,8 +1,12 @@
+import { AsyncResource } from 'node:async_hooks';
 import { KeyObject } from 'node:crypto';
+// Node's own, whatever a program puts in place of the global one.
+import { setTimeout } from 'node:timers';
 import { KeySession, sessionSpec } from '../../accelerator/key-session.js';
 import type { Recipe } from '../../algorithms/recipe.js';
 import type { Offer } from '../../device/engines/registry.js';
 import { areLoaded, offerFor } from './engines.js';
+import { isBytes, lengthOf } from './is-bytes.js';
 import { stock } from './stock.js';
 import { Worth } from './worth.js';
 
@@ -62,6 +66,8 @@ const PLACES = 8;
 const MAX_KEY_BYTES = 128;
 /** The most bytes that a character of a text becomes. */
 const BYTES_PER_UNIT = 3;
+/** Calls a function apart from whatever request is being served: a timer would keep its AsyncLocalStorage. */
+const apart = AsyncResource.bind((run: () => void) => run());
 /** How long a key may lie idle before it is overwritten. */
 const IDLE_MS = 10_000;
 
@@ -94,7 +100,7 @@ export class RecentKeys {
     if (key instanceof KeyObject) return this.#findObject(recipe, key, size);
     if (!this.#worth.isWorthIt()) return undefined;
     if (typeof key === 'string') return this.#findText(recipe, key, size);
-    return key instanceof Uint8Array ? this.#findBytes(recipe, key, undefined, size) : undefined;
+    return isBytes(key) ? this.#findBytes(recipe, key, undefined, size) : undefined;
   }
 
   #findText(recipe: Recipe, text: string, size: number | undefined): KnownKey | undefined {
@@ -114,11 +120,12 @@ export class RecentKeys {
     text: string | undefined,
     size: number | undefined,
   ): KnownKey | undefined {
-    const { length } = key;
+    const length = lengthOf(key);
     if (length === 0 || length > MAX_KEY_BYTES) return undefined;
     if (size !== undefined && length !== size) return undefined;
     for (const place of this.#places) {
-      if (place.length !== length || place.recipe !== recipe || !areEqual(place.material, key)) continue;
+      if (place.length !== length || place.recipe !== recipe || !areEqual(place.material, key, length))
+        continue;
       place.text ??= text;
       return this.#use(place);
     }
@@ -141,9 +148,13 @@ export class RecentKeys {
     place.recipe = recipe;
     place.text = text;
     place.material.set(key);
-    place.length = key.length;
+    place.length = lengthOf(key);
     place.wasUsed = true;
-    this.#timer ??= setTimeout(() => this.#sweep(), IDLE_MS).unref();
+    if (!this.#timer) apart(() => this.#startTimer());
+  }
+
+  #startTimer(): void {
+    this.#timer = setTimeout(() => this.#sweep(), IDLE_MS).unref();
   }
 
   /** Forgets what has not been used since it was called last. */
@@ -153,9 +164,7 @@ export class RecentKeys {
       if (!place.wasUsed) forget(place);
       place.wasUsed = false;
     }
-    if (this.#places.some(({ length }) => length > 0)) {
-      this.#timer = setTimeout(() => this.#sweep(), IDLE_MS).unref();
-    }
+    if (this.#places.some(({ length }) => length > 0)) this.#startTimer();
   }
 
   /** Nobody else reaches what is known of an object, which ends with it. */
@@ -182,12 +191,11 @@ export class RecentKeys {
   }
 }
 
-/** Whether the first bytes are those; most that are not differ in the first. */
-function areEqual(material: Uint8Array, bytes: Uint8Array): boolean {
-  for (let i = 0; i < bytes.length; i++) {
-    if (material[i] !== bytes[i]) return false;
-  }
-  return true;
+/** Whether the first bytes are those, in a time that does not tell where they differ. */
+function areEqual(material: Uint8Array, bytes: Uint8Array, length: number): boolean {
+  let difference = 0;
+  for (let i = 0; i < length; i++) difference |= material[i]! ^ bytes[i]!;
+  return difference === 0;
 }
 
 function forget(place: Place): void {

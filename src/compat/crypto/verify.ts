@@ -7,6 +7,8 @@ const verifying: Attempt = (accelerator, given) => {
   const [algorithm, data, key, signature] = given;
   const wanted = wantedOf(algorithm, key);
   if (typeof wanted === 'string') return wanted;
+  // As text it is refused.
+  if (typeof signature === 'string') return 'argument';
   const bytes = copyOf(data);
   const signed = copyOf(signature);
   if (!bytes || !signed || signed.byteLength > LIMITS.maxAux) return 'argument';

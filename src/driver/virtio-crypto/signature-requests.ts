@@ -39,7 +39,10 @@ export class SignatureRequests {
     if (operation === OPCODE.verify) {
       // RFC 8017, 8.2.2: one of another length is none. QEMU takes zeros in front of it.
       if (auxLength !== modulusBytes) return STATUS.ok;
-      if (memory.find(submission.aux, auxLength) === 0) return STATUS.badAddress;
+      const signature = memory.find(submission.aux, auxLength);
+      if (signature === 0) return STATUS.badAddress;
+      // Libraries below a device may take a number that is larger by the modulus for the same.
+      if (!isBelow(signature, signer.modulus!)) return STATUS.ok;
     } else {
       if (submission.capacity < modulusBytes) return STATUS.noSpace;
       if (memory.find(submission.destination, modulusBytes) === 0) return STATUS.badAddress;
@@ -97,6 +100,11 @@ export class SignatureRequests {
     if (virtqueue.usedBytes === length + 1) completion.produced = length;
     else completion.status = STATUS.unsupported;
   }
+}
+
+/** Whether the number at an address, which is as long, is less than the modulus. */
+function isBelow(address: number, modulus: Buffer): boolean {
+  return modulus.compare(new Uint8Array(viewMemory(address, modulus.length))) > 0;
 }
 
 /** The digest of a message at an address. */

@@ -23,6 +23,8 @@ export interface Signer {
   digest: SignatureDigest;
   /** Bytes of the modulus, and of every signature. */
   modulusBytes: number;
+  /** To verify: the modulus, big-endian. A signature is a number below it (RFC 8017, 5.2.2). */
+  modulus: Buffer | undefined;
 }
 
 /** Keys outside of these are refused, as by every other device of this program. */
@@ -43,7 +45,7 @@ export function readSigner(
   const found = SIGNATURE_DIGESTS.find(({ name }) => ALGORITHM[name] === digest);
   const parsed = found && parse(Buffer.from(der.buffer, der.byteOffset, der.length), verifies);
   if (!parsed) return undefined;
-  const { bits, key } = parsed;
+  const { bits, key, modulus } = parsed;
   // A device knows nothing of keys with more than two primes.
   const isPlain = verifies || key[VERSION_AT] === 0;
   if (bits < BITS.min || bits > BITS.max || !isPlain) {
@@ -51,17 +53,22 @@ export function readSigner(
     return undefined;
   }
   const keyType = verifies ? CRYPTO_KEY_TYPE.public : CRYPTO_KEY_TYPE.private;
-  return { signer: { keyType, digest: found, modulusBytes: Math.ceil(bits / 8) }, key };
+  return { signer: { keyType, digest: found, modulusBytes: Math.ceil(bits / 8), modulus }, key };
 }
 
-function parse(der: Buffer, isPublic: boolean): { bits: number; key: Buffer } | undefined {
+function parse(
+  der: Buffer,
+  isPublic: boolean,
+): { bits: number; key: Buffer; modulus: Buffer | undefined } | undefined {
   try {
     const key = isPublic
       ? createPublicKey({ key: der, format: 'der', type: 'spki' })
       : createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
     if (key.asymmetricKeyType !== 'rsa') return undefined;
     const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
-    return { bits, key: key.export({ format: 'der', type: 'pkcs1' }) };
+    // Of a private key it would be exported with everything else.
+    const modulus = isPublic ? Buffer.from(key.export({ format: 'jwk' }).n!, 'base64url') : undefined;
+    return { bits, key: key.export({ format: 'der', type: 'pkcs1' }), modulus };
   } catch {
     return undefined;
   }
