@@ -5,7 +5,7 @@ import { DeviceLostError } from '../errors.js';
 /** How long after a device could not be had, or went away, until another is looked for. */
 const RETRY_MS = 1000;
 /** How long opening is worth waiting for: a device that answers at all is there much sooner. */
-const WAIT_MS = 1000;
+const WAIT_MS = 5000;
 
 /**
  * The accelerator that all of this thread's calls share: WARPDRIVE_DEVICE, or what `open()` finds. It is opened when it

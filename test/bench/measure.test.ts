@@ -54,8 +54,8 @@ describe('measuring', () => {
       () => order.push('own'),
       () => order.push('base'),
     );
-    assert.equal(order.length, 12);
-    assert.deepEqual(samples, { value: [4, 5, 8, 9, 12], baseline: [3, 6, 7, 10, 11] });
+    assert.equal(order.length, 16);
+    assert.deepEqual(samples, { value: [8, 9, 12, 13, 16], baseline: [7, 10, 11, 14, 15] });
   });
 
   it('keeps exactly as many calls in flight as asked for', async () => {
