@@ -331,7 +331,8 @@ export class ClassCalls {
   async #send<T>(call: Call<T>): Promise<T | ResultWithInfo<T>> {
     const { operation, offer, key } = call;
     // What is signed is what was given, and not what is in the caller's buffer by the time that this thread has to do it.
-    if (operation.operation === OPCODE.sign) operation.input = Buffer.from(operation.input);
+    const isSigned = offer !== undefined && operation.operation === OPCODE.sign;
+    if (isSigned && this.#mayRunLate()) operation.input = Buffer.from(operation.input);
     const givenAddress = operation.inputAddress;
     key?.hold();
     try {
@@ -354,6 +355,11 @@ export class ClassCalls {
     } finally {
       key?.unhold();
     }
+  }
+
+  /** Whether a signature that was sent may have to be made in this thread after all. */
+  #mayRunLate(): boolean {
+    return this.#parts.fallback || this.#parts.device().description.signatureDigests !== undefined;
   }
 
   /** The key is held meanwhile: a session that is closed ends, and its key is overwritten, only after that. */

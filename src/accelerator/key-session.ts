@@ -50,7 +50,7 @@ export class KeySession {
   #closed = false;
   /** Whether the key has been overwritten: nothing may be done with what is there now. */
   #isWiped = false;
-  /** Requests on the device that name it. */
+  /** Requests under way that need it. */
   #users = 0;
   #release: ((session: number) => void) | undefined;
 

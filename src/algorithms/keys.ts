@@ -3,6 +3,7 @@ import { type AlgorithmFacts, type AlgorithmName, factsOf } from '../abi/algorit
 import { LIMITS } from '../abi/queue.js';
 import { ArgumentError } from '../errors.js';
 import { type Bytes, toBytes } from './options.js';
+import { ownCopy } from './own-copy.js';
 
 /** A secret key: bytes, or a secret KeyObject of node:crypto. */
 export type SecretKey = Bytes | KeyObject;
@@ -26,26 +27,19 @@ export function secretBytes(key: unknown): Buffer {
   let bytes: Buffer;
   if (key instanceof KeyObject) {
     if (key.type !== 'secret') throw new ArgumentError(`a secret key is wanted, not a ${key.type} one`);
-    bytes = copyOf(key.export());
+    bytes = ownCopy(key.export());
   } else if (typeof key === 'string' || key === undefined || key === null) {
     throw new ArgumentError('a key is bytes, or a KeyObject', {
       hint: 'text is no key: derive one from a passphrase with deriveKey',
     });
   } else {
-    bytes = copyOf(toBytes(key as Bytes));
+    bytes = ownCopy(toBytes(key as Bytes));
   }
   if (bytes.length > LIMITS.maxKey) {
     bytes.fill(0);
     throw new ArgumentError(`a key has at most ${LIMITS.maxKey} bytes`);
   }
   return bytes;
-}
-
-/** Memory of its own, which can be overwritten and has a fixed place. */
-function copyOf(bytes: Uint8Array): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.byteLength);
-  copy.set(bytes);
-  return copy;
 }
 
 /** A private key as PKCS#8 DER. */
@@ -55,7 +49,7 @@ export function privateKey(key: unknown): Buffer {
       ? createPrivateKey(given as string)
       : createPrivateKey({ key: given as Buffer, format: 'der', type: 'pkcs8' }),
   );
-  return copyOf(parsed.export({ format: 'der', type: 'pkcs8' }));
+  return ownCopy(parsed.export({ format: 'der', type: 'pkcs8' }));
 }
 
 /** A public key as SubjectPublicKeyInfo DER; of a private key, its public half. */
@@ -65,7 +59,7 @@ export function publicKey(key: unknown): Buffer {
       ? createPublicKey(given as string)
       : createPublicKey({ key: given as Buffer, format: 'der', type: 'spki' }),
   );
-  return copyOf(parsed.export({ format: 'der', type: 'spki' }));
+  return ownCopy(parsed.export({ format: 'der', type: 'spki' }));
 }
 
 function parse(

@@ -36,6 +36,16 @@ export function outcome(call: () => unknown): unknown {
   }
 }
 
+/** What a function of Web Cryptography resolves with, or what callers can tell its error by. */
+export async function resolved(call: () => Promise<unknown>): Promise<unknown> {
+  try {
+    const value = await call();
+    return value instanceof ArrayBuffer ? `buffer ${Buffer.from(value).toString('base64')}` : value;
+  } catch (error) {
+    return facts(error);
+  }
+}
+
 /** What a function with a callback throws, or calls back with. */
 export function called(call: (callback: (...given: unknown[]) => void) => void): Promise<unknown> {
   return new Promise((resolve) => {

@@ -1,4 +1,6 @@
 import type { Accelerator } from '../../accelerator/accelerator.js';
+import { ownCopy } from '../../algorithms/own-copy.js';
+import { bytesOf } from '../bytes.js';
 import { shared } from '../shared-accelerator.js';
 import { Counter, type CryptoReason } from './counters.js';
 import { type Loose, stock } from './stock.js';
@@ -86,13 +88,8 @@ function finish({ result, secrets }: Begun, callback: Callback, ended: (error?: 
 /** A copy of bytes or text as node:crypto takes them, in memory of its own; undefined for anything else. */
 export function copyOf(given: unknown): Uint8Array | undefined {
   if (typeof given === 'string') return new TextEncoder().encode(given);
-  let bytes: Uint8Array;
-  if (ArrayBuffer.isView(given)) bytes = new Uint8Array(given.buffer, given.byteOffset, given.byteLength);
-  else if (given instanceof ArrayBuffer || given instanceof SharedArrayBuffer) bytes = new Uint8Array(given);
-  else return undefined;
-  const copy = Buffer.allocUnsafeSlow(bytes.byteLength);
-  copy.set(bytes);
-  return copy;
+  const bytes = bytesOf(given);
+  return bytes && ownCopy(bytes);
 }
 
 export function isBetween(value: unknown, low: number, high: number): value is number {

@@ -1,10 +1,10 @@
 import { KeyObject } from 'node:crypto';
 import type { Accelerator } from '../../accelerator/accelerator.js';
 import type { DeriveOptions } from '../../algorithms/class-options.js';
+import { ownCopy } from '../../algorithms/own-copy.js';
 import { type Begun, copyOf, isBetween, makeAsync } from './async-call.js';
 import type { CryptoReason } from './counters.js';
 import { digestNamed } from './digest-names.js';
-import { ownCopy } from './own-copy.js';
 
 /* Derivations with a callback: the accelerator keeps them out of the pool that file access and DNS share. */
 

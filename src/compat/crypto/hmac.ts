@@ -1,6 +1,7 @@
 import type { DigestAlgorithm } from '../../abi/algorithms.js';
 import { STATUS } from '../../abi/queue.js';
 import { hmacRecipe } from '../../algorithms/class-options.js';
+import { ownCopy } from '../../algorithms/own-copy.js';
 import type { Recipe } from '../../algorithms/recipe.js';
 import { callerRunner } from '../caller-runner.js';
 import { Counter } from './counters.js';
@@ -8,7 +9,6 @@ import { digestNamed } from './digest-names.js';
 import type { TextEncoding } from './encodings.js';
 import { PREFERS_OBJECTS } from './engines.js';
 import { type AnyDigest, type DigestWork, makeLightDigest } from './light-digest.js';
-import { ownCopy } from './own-copy.js';
 import { type KnownKey, RecentKeys } from './recent-keys.js';
 import { stock } from './stock.js';
 import { Worth } from './worth.js';

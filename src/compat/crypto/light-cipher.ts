@@ -1,11 +1,11 @@
 import { StringDecoder } from 'node:string_decoder';
 import { STATUS } from '../../abi/queue.js';
 import type { CipherRecipes } from '../../algorithms/class-options.js';
+import { ownCopy } from '../../algorithms/own-copy.js';
 import { callerRunner } from '../caller-runner.js';
 import { baseOf, showOnDemand } from './becoming.js';
 import type { Counter } from './counters.js';
 import { isBytes, lengthOf } from './is-bytes.js';
-import { ownCopy } from './own-copy.js';
 import type { KnownKey } from './recent-keys.js';
 import { type ScratchUser, scratch } from './scratch.js';
 import type { Worth } from './worth.js';

@@ -3,6 +3,7 @@ import { KeyObject } from 'node:crypto';
 // Node's own, whatever a program puts in place of the global one.
 import { setTimeout } from 'node:timers';
 import { KeySession, sessionSpec } from '../../accelerator/key-session.js';
+import { ownCopy } from '../../algorithms/own-copy.js';
 import type { Recipe } from '../../algorithms/recipe.js';
 import type { Offer } from '../../device/engines/registry.js';
 import { areLoaded, offerFor } from './engines.js';
@@ -36,8 +37,7 @@ export class KnownKey {
 
   #open(): void {
     const exported = this.node.export();
-    const material = Buffer.allocUnsafeSlow(exported.length);
-    material.set(exported);
+    const material = ownCopy(exported);
     exported.fill(0);
     this.#session = new KeySession(sessionSpec(this.#recipe), material);
     this.#offer = offerFor(this.#session);

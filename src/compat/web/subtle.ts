@@ -2,6 +2,7 @@ import { timingSafeEqual, webcrypto } from 'node:crypto';
 import { LIMITS } from '../../abi/queue.js';
 import type { Accelerator } from '../../accelerator/accelerator.js';
 import type { MessageOptions } from '../../accelerator/cipher-session.js';
+import { ownCopy } from '../../algorithms/own-copy.js';
 import { isBetween } from '../crypto/async-call.js';
 import { LEAST_ITERATIONS } from '../crypto/derive.js';
 import { verifyWith } from '../crypto/sign-sessions.js';
@@ -238,8 +239,7 @@ const importKey: Method = async (format, given, ...rest) => {
   const work = (nodeSubtle.importKey as unknown as Method).call(nodeSubtle, format, given, ...rest);
   if (typeof bytes === 'string') return work;
   // In memory of its own: the pool behind other Buffers is open to whoever has one of them.
-  const material = Buffer.allocUnsafeSlow(bytes.byteLength);
-  material.set(bytes);
+  const material = ownCopy(bytes);
   let isRemembered = false;
   try {
     const key = (await work) as CryptoKey;

@@ -10,6 +10,8 @@ import {
   WHOLE_INPUT_BYTES,
 } from '../../algorithms/compression.js';
 import { decompressGrowing } from '../../algorithms/decompression.js';
+import { ownCopy } from '../../algorithms/own-copy.js';
+import { bytesOf } from '../bytes.js';
 import { callerRunner } from '../caller-runner.js';
 import { shared } from '../shared-accelerator.js';
 import { type Plan, planCall } from './choice.js';
@@ -61,7 +63,7 @@ function begin(
   options: unknown,
   callback: Callback,
 ): Reason | undefined {
-  const bytes = bytesOf(given);
+  const bytes = typeof given === 'string' ? Buffer.from(given) : bytesOf(given);
   if (!bytes) return 'argument';
   const plan = planCall(format, options);
   if (typeof plan === 'string') return plan;
@@ -140,7 +142,7 @@ export function makeSyncCall(name: string, format: Format): NodeSyncCall {
 }
 
 function trySync(format: Format, given: unknown, options: unknown): Buffer | Reason {
-  const bytes = bytesOf(given);
+  const bytes = typeof given === 'string' ? Buffer.from(given) : bytesOf(given);
   if (!bytes) return 'argument';
   const plan = planCall(format, options);
   if (typeof plan === 'string') return plan;
@@ -187,18 +189,7 @@ function finish<T>(steps: Steps<T>): T {
 /** A result in memory of its own: callers may transfer its buffer, which small results share below. */
 function alone(result: Buffer): Buffer {
   if (result.buffer.byteLength === result.byteLength) return result;
-  const own = Buffer.allocUnsafeSlow(result.byteLength);
-  own.set(result);
-  return own;
-}
-
-/** What node:zlib takes, as bytes; undefined for what it refuses. */
-function bytesOf(given: unknown): Uint8Array | undefined {
-  if (typeof given === 'string') return Buffer.from(given);
-  if (given instanceof Uint8Array) return given;
-  if (ArrayBuffer.isView(given)) return new Uint8Array(given.buffer, given.byteOffset, given.byteLength);
-  if (given instanceof ArrayBuffer || given instanceof SharedArrayBuffer) return new Uint8Array(given);
-  return undefined;
+  return ownCopy(result);
 }
 
 /** Gives a function the name and length of the one that it stands for. */

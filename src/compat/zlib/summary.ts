@@ -1,13 +1,14 @@
+import { listed } from '../listed.js';
 import { zlibStats } from './counters.js';
 
 /** What was done where, in one line. */
 export function zlibSummary(): string {
   const { accelerated, caller, node } = zlibStats();
-  const reasons = Object.entries(node.reasons).map(([reason, count]) => `${reason} ${count}`);
+  const reasons = listed(node.reasons);
   return [
     `zlib: ${work(accelerated)} accelerated`,
     `${caller.calls} calls by engines of the calling thread`,
-    `${work(node)} by node:zlib${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}`,
+    `${work(node)} by node:zlib${reasons ? ` (${reasons})` : ''}`,
   ].join('; ');
 }
 
