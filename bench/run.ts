@@ -6,9 +6,9 @@ import { crossover } from './crossover.js';
 import { idle } from './idle.js';
 import { kernelVsUser } from './kernel-vs-user.js';
 import { latency } from './latency.js';
-import { FULL_BUDGET, QUICK_BUDGET, type RowPlan, runRow, type Suite } from './measure.js';
+import { FULL_BUDGET, QUICK_BUDGET, type RowPlan, runChild, runRow, type Suite } from './measure.js';
 import { memory } from './memory.js';
-import { describeMachine, formatReport, type SuiteReport } from './report.js';
+import { formatReport, type Machine, type SuiteReport } from './report.js';
 import { server } from './server.js';
 import { small } from './small.js';
 import { starvation } from './starvation.js';
@@ -52,7 +52,11 @@ export async function runBench(
     const { suites, rows, json, quick } = parse(args);
     const budget = quick ? QUICK_BUDGET : FULL_BUDGET;
     for (const suite of suites) {
-      const report: SuiteReport = { suite: suite.name, machine: describeMachine(), rows: [] };
+      const report: SuiteReport = {
+        suite: suite.name,
+        machine: await runChild<Machine>('machine-child.js', []),
+        rows: [],
+      };
       for (const plan of selected(suite, rows)) {
         progress(`${suite.name} ${plan.name}`);
         report.rows.push(await runRow(plan, budget));
