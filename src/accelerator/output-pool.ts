@@ -10,9 +10,14 @@ const SMALL_BYTES = 8192;
  */
 const SLAB_BYTES = Number(process.versions.node.split('.')[0]) >= 22 ? 256 * 1024 : 64 * 1024;
 
+/** Room up to this many bytes is used again, where outputs are copied out of it. */
+const SCRATCH_BYTES = 1024 * 1024;
+
 /**
  * Buffers that the calling thread's engines write results to, with their addresses. Small ones lie side by side in slabs
- * that the collector frees with the last of them; what is not kept is used again.
+ * that the collector frees with the last of them; what is not kept is used again. Larger ones that fill less than half of
+ * their room are copied out of it: whoever has a result is not to hold several times its memory, which would also make the
+ * collector work more often. The next ones are expected to be like the last.
  */
 export class OutputPool {
   readonly #tiny = Buffer.allocUnsafeSlow(TINY_BYTES);
@@ -22,6 +27,8 @@ export class OutputPool {
   #slabAddress = 0;
   #used = 0;
   #large: Buffer | undefined;
+  #scratch = Buffer.alloc(0);
+  #fillRooms = true;
   #isTiny = false;
   /** Where the room that was reserved last lies. */
   address = 0;
@@ -35,7 +42,7 @@ export class OutputPool {
       return;
     }
     if (capacity > SMALL_BYTES) {
-      this.#large = Buffer.allocUnsafeSlow(capacity);
+      this.#large = this.#roomFor(capacity);
       this.address = addressOf(this.#large);
       return;
     }
@@ -45,6 +52,12 @@ export class OutputPool {
       this.#used = 0;
     }
     this.address = this.#slabAddress + this.#used;
+  }
+
+  #roomFor(capacity: number): Buffer {
+    if (this.#fillRooms || capacity > SCRATCH_BYTES) return Buffer.allocUnsafeSlow(capacity);
+    if (capacity > this.#scratch.length) this.#scratch = Buffer.allocUnsafeSlow(capacity);
+    return this.#scratch.subarray(0, capacity);
   }
 
   /** Views are kept: making one takes as long as copying what is in it. */
@@ -71,10 +84,20 @@ export class OutputPool {
     }
     const large = this.#large;
     this.#large = undefined;
-    if (large) return length === large.length ? large : large.subarray(0, length);
+    if (large) return this.#keepLarge(large, length);
     const start = this.#used;
     // Outputs start on eight bytes, so that they can be viewed as anything.
     this.#used = (start + length + 7) & ~7;
     return this.#slab.subarray(start, start + length);
+  }
+
+  #keepLarge(large: Buffer, length: number): Buffer {
+    this.#fillRooms = length >= large.length / 2;
+    if (this.#fillRooms && large.buffer !== this.#scratch.buffer) {
+      return length === large.length ? large : large.subarray(0, length);
+    }
+    const copy = Buffer.allocUnsafe(length);
+    copy.set(large.subarray(0, length));
+    return copy;
   }
 }

@@ -345,4 +345,25 @@ describe('warpdrive/zlib, abused', () => {
       { WARPDRIVE_DEVICE: `unix:${broker.socket}` },
     );
   });
+
+  it('finishes streams that were given whole when their broker goes away', async (t) => {
+    const broker = await Broker.start(t);
+    await ends(
+      `await ready();
+      const text = data.subarray(0, 100_000);
+      process.kill(${broker.pid}, 'SIGSTOP');
+      const ended = Array.from({ length: 20 }, async (_, index) => {
+        const parts = [];
+        for await (const part of zlib.createGzip({ level: index % 2 ? 1 : 6 }).end(text)) parts.push(part);
+        return node.gunzipSync(Buffer.concat(parts)).equals(text);
+      });
+      setTimeout(() => process.kill(${broker.pid}, 'SIGKILL'), 100);
+      const whole = await Promise.all(ended);
+      console.log(whole.length, whole.every(Boolean), stats().node.reasons.failure);
+      process.exit(0);
+      `,
+      { code: 0, stdout: '20 true 20\n' },
+      { WARPDRIVE_DEVICE: `unix:${broker.socket}` },
+    );
+  });
 });

@@ -17,6 +17,7 @@ import { shared } from '../shared-accelerator.js';
 import { type Plan, planCall } from './choice.js';
 import { countAccelerated, countCaller, countNode, type Reason } from './counters.js';
 import { algorithmOf, type Format } from './formats.js';
+import { WaitingLine } from './waiting-line.js';
 
 type Callback = (error: Error | null, result: Buffer) => void;
 type NodeCall = (input: unknown, options: unknown, callback?: unknown) => void;
@@ -24,6 +25,8 @@ type NodeSyncCall = (input: unknown, options?: unknown) => Buffer;
 
 /** While the accelerator is being opened, as many calls as the pool has threads go to node:zlib, and the rest waits. */
 const NODE_WIDTH = 4;
+/** Calls that the accelerator has at a time: more than its queue holds, so that it never waits for the next. */
+const MAX_SENT = 2048;
 /** The most bytes that a synchronous call reads or makes in one request. */
 const SYNC_BYTES = 256 * 1024 * 1024;
 
@@ -40,6 +43,7 @@ interface Call {
 }
 
 let nodeCalls = 0;
+const line = new WaitingLine<Call>(MAX_SENT, sendLate);
 
 /** A function of node:zlib with a callback, by the accelerator where that can do it. */
 export function makeCall(name: string, format: Format): NodeCall {
@@ -71,11 +75,18 @@ function begin(
   if (algorithm === undefined) return 'format';
   if (algorithm === 'br' && bytes.byteLength > WHOLE_INPUT_BYTES) return 'format';
   const call = { node, given, options, callback, bytes, algorithm, compresses: format.compresses, plan };
-  const accelerator = shared.current;
-  if (accelerator) send(accelerator, call);
-  else if (!shared.isOpening) return 'no accelerator';
-  else if (nodeCalls < NODE_WIDTH) runOnNode(call);
-  else void shared.decided().then(() => sendLate(call));
+  if (shared.current) {
+    line.enter(call);
+    return undefined;
+  }
+  if (!shared.isOpening) return 'no accelerator';
+  if (nodeCalls < NODE_WIDTH) {
+    nodeCalls++;
+    runOnNode(call, () => nodeCalls--);
+  } else {
+    line.hold(shared.decided());
+    line.enter(call);
+  }
   return undefined;
 }
 
@@ -87,11 +98,13 @@ function send(accelerator: Accelerator, call: Call): void {
     : accelerator.decompress(bytes, { algorithm, maxOutputLength: plan.maxOutputLength });
   work.then(
     (result) => {
+      line.done();
       if (result.byteLength > plan.maxOutputLength) again(call);
       // What the callback throws is an uncaught exception, and no rejection.
       else process.nextTick(callback, null, alone(result));
     },
     (error: unknown) => {
+      line.done();
       shared.noteError(accelerator, error);
       again(call);
     },
@@ -113,20 +126,24 @@ function runLate({ callback }: Call, run: () => void): void {
   }
 }
 
-function runOnNode({ node, given, options, callback }: Call): void {
+function runOnNode({ node, given, options, callback }: Call, onEnd: () => void): void {
   countNode('calls', 'starting');
-  node(given, options, (error: Error | null, result: Buffer) => {
-    nodeCalls--;
-    callback(error, result);
-  });
-  nodeCalls++;
+  try {
+    node(given, options, (error: Error | null, result: Buffer) => {
+      onEnd();
+      callback(error, result);
+    });
+  } catch (error) {
+    onEnd();
+    throw error;
+  }
 }
 
-/** Sends a call that has waited for the accelerator. */
+/** Begins a call whose turn has come. */
 function sendLate(call: Call): void {
   const accelerator = shared.current;
   if (accelerator) send(accelerator, call);
-  else runLate(call, () => runOnNode(call));
+  else runLate(call, () => runOnNode(call, () => line.done()));
 }
 
 /** A synchronous function of node:zlib, by the engines of the calling thread where they can do it. */

@@ -152,13 +152,12 @@ class IpsecMbEngine implements Engine {
     if (checked !== STATUS.ok) return checked;
     request.consumed = request.sourceLength;
     const { bodyLength, tagLength } = plan;
-    const computed = this.#memory.address;
     if (encrypts) {
-      this.#pass(request, computed, true);
-      copyMemory(request.destination + bodyLength, computed, tagLength);
+      this.#pass(request, request.destination + bodyLength, true);
       request.produced = plan.outputLength;
       return STATUS.ok;
     }
+    const computed = this.#memory.address;
     // Read once: whoever sent it may change it.
     copyMemory(computed + MAX_TAG_BYTES, request.source + bodyLength, tagLength);
     this.#pass(request, computed, false);
