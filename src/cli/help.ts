@@ -243,7 +243,7 @@ options:
   bench: `usage: warpdrive bench SUITE [--json] [--quick] [--rows a,b]
 
 Measures this machine. Suites: latency, throughput, cli, syscalls, memory, starvation, idle,
-alloc, broker, crossover, kernel-vs-user, stream, small, all.
+alloc, broker, crossover, kernel-vs-user, stream, small, server, all.
 
 ${ENVIRONMENT}`,
   demo: `usage: warpdrive demo
