@@ -346,6 +346,22 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('does not read what became very much again to say what is wrong at its end', async () => {
+    await ends(
+      `await ready();
+      const packed = node.gzipSync(Buffer.alloc(100_000_000));
+      packed[packed.length - 8] ^= 1;
+      const stream = zlib.createGunzip().resume();
+      const failed = new Promise((resolve) => stream.on('error', (error) => resolve(error.code)));
+      stream.write(packed.subarray(0, 50_000));
+      stream.end(packed.subarray(50_000));
+      console.log(await failed, stats().accelerated.streams, stats().node.reasons.failure);
+      process.exit(0);
+      `,
+      { code: 0, stdout: 'Z_DATA_ERROR 1 undefined\n' },
+    );
+  });
+
   it('finishes streams that were given whole when their broker goes away', async (t) => {
     const broker = await Broker.start(t);
     await ends(

@@ -17,6 +17,8 @@ const OUTPUT_BYTES = 1024 * 1024;
 const MIN_OUTPUT_BYTES = 64 * 1024;
 /** Input that is kept, so that node:zlib can read it again and say what is wrong with it. */
 const KEPT_BYTES = 256 * 1024;
+/** Nothing is kept of what has become more than this: to read it again would hold the event loop up. */
+const KEPT_OUTPUT_BYTES = 4 * 1024 * 1024;
 /** With less to begin with, a stream does not wait for the accelerator to be opened. */
 const WORTH_WAITING_BYTES = 32 * 1024;
 
@@ -191,6 +193,7 @@ export class InflateHandle extends StreamHandle {
     this.#start(operation, () => {
       const { consumed, produced } = operation;
       this.#produced += produced;
+      if (this.#produced > KEPT_OUTPUT_BYTES) this.#kept = undefined;
       this.#ended = (operation.flagsOut & CQE_FLAG.streamEnd) !== 0;
       this.#more = !this.#ended && produced === operation.capacity;
       this.ready.add(operation.data);
