@@ -5,6 +5,7 @@ import { viewMemory } from '../../sys/libc.js';
 import { nodeZlib as zlib } from '../../sys/node-zlib.js';
 import { loadChecksums } from './checksum.js';
 import { type Capability, type Engine, EngineRequest, NO_SESSIONS, type Outcome } from './engine.js';
+import { zstdFrameLength } from './zstd-frame.js';
 
 /* node:zlib itself: always there, and the last resort. */
 
@@ -39,7 +40,11 @@ const DECOMPRESS: Run[] = [];
 DECOMPRESS[ALGORITHM['deflate-raw']] = zlib.inflateRawSync;
 DECOMPRESS[ALGORITHM.deflate] = zlib.inflateSync;
 DECOMPRESS[ALGORITHM.br] = zlib.brotliDecompressSync;
-if (zstdDecompressSync) DECOMPRESS[ALGORITHM.zstd] = zstdDecompressSync;
+if (zstdDecompressSync) {
+  // Some versions of Node read on into the frame that follows.
+  DECOMPRESS[ALGORITHM.zstd] = (source, options) =>
+    zstdDecompressSync(source.subarray(0, zstdFrameLength(source)), options);
+}
 
 const BROTLI: readonly Capability[] = [
   {
