@@ -177,7 +177,8 @@ export class QueueTurn {
     let head = words[base + QUEUE.head]!;
     let pending = (word - queue.token - head) | 0;
     if (pending <= 0 || pending > depth) {
-      if (pending !== 0) this.#wrongRing(base, word);
+      // Another thread may have counted it meanwhile, too: it is one ring.
+      if (pending !== 0 && !this.#isRefused(base, word)) this.#wrongRing(base, word);
       return 0;
     }
     if (words[base + QUEUE.badStreak] !== 0) words[base + QUEUE.badStreak] = 0;
