@@ -25,6 +25,7 @@ describe('warpdrive/crypto, abused', () => {
     const broker = await Broker.start(t);
     await ends(
       `await ready();
+      setInterval(() => {}, 1000);
       process.kill(${broker.pid}, 'SIGSTOP');
       const calls = Array.from({ length: 8 }, (_, index) =>
         index % 2

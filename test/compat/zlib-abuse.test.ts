@@ -367,6 +367,7 @@ describe('warpdrive/zlib, abused', () => {
     await ends(
       `await ready();
       const text = data.subarray(0, 100_000);
+      setInterval(() => {}, 1000);
       process.kill(${broker.pid}, 'SIGSTOP');
       const ended = Array.from({ length: 20 }, async (_, index) => {
         const parts = [];

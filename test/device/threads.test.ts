@@ -134,8 +134,8 @@ describe('engine threads', () => {
         sourceLength: 8,
         destination: memory.iova + 4096 * (requestId + 1),
         capacity: 32,
-        // N, r, p: some tenths of a second each.
-        reserved: [0, 0, 0, 65_536, 8, 1],
+        // N, r, p: a second each or so, longer than a thread takes to start on a busy machine.
+        reserved: [0, 0, 0, 65_536, 8, 5],
         requestId,
       });
       for (let i = 0; i < 3; i++) put(slow.pair, derive(i));
