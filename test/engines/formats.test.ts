@@ -210,6 +210,54 @@ for (const format of FORMATS) {
   });
 }
 
+describe('DEFLATE streams by each engine', () => {
+  const PACK = { 'deflate-raw': zlib.deflateRawSync, deflate: zlib.deflateSync, gzip: zlib.gzipSync };
+
+  for (const [format, pack] of Object.entries(PACK) as [keyof typeof PACK, (data: Buffer) => Buffer][]) {
+    it(`${format}, cut anywhere, end where they end, whatever follows`, () => {
+      const engines = enginesFor('decompress', format).filter(({ capabilities }) =>
+        capabilities.some(({ operations, session }) => session && operations.includes('decompress')),
+      );
+      assert.ok(engines.length > 0);
+      for (const engine of engines) {
+        const context = openStream(engine, format);
+        const check = (data: Buffer, step: number, capacity: number): void => {
+          const packed = pack(data);
+          const followed = Buffer.concat([packed, Buffer.alloc(40, 0xe5)]);
+          const parts: Buffer[] = [];
+          for (let at = 0, idle = 0, ended = false; !ended; ) {
+            const chunk = followed.subarray(at, at + step);
+            const done = run(engine, 'decompress', format, chunk, { context, capacity });
+            assert.equal(done.status, 'ok', engine.name);
+            ended = done.ended;
+            idle = done.consumed + done.produced === 0 && !ended ? idle + 1 : 0;
+            assert.ok(idle < 3, `${engine.name} moves on`);
+            at += done.consumed;
+            parts.push(done.output);
+            if (ended) assert.equal(at, packed.length, engine.name);
+          }
+          assert.ok(Buffer.concat(parts).equals(data), engine.name);
+        };
+        // The room is full just before the end, when all input has been read long ago.
+        for (const kind of KINDS) {
+          for (const more of [0, 1, 2, 7, 100, 300]) check(sample(kind, 5000 + more), 20_000, 5000);
+        }
+        fc.assert(
+          fc.property(
+            fc.integer({ min: 1, max: 3000 }),
+            fc.integer({ min: 1, max: 9000 }),
+            fc.constantFrom(...KINDS),
+            fc.integer({ min: 0, max: 20_000 }),
+            (step, capacity, kind, length) => check(sample(kind, length), step, capacity),
+          ),
+          { numRuns: 100 },
+        );
+        engine.closeContext(context);
+      }
+    });
+  }
+});
+
 describe('hostile streams', () => {
   /** A frame header of zstd that claims a content of 2^60 bytes, then one block of 8 zeros. */
   const zstdLiar = Buffer.from('28b52ffde0' + '0000000000000010' + '430000' + '00', 'hex');

@@ -85,6 +85,7 @@ export function run(
   const { produced, consumed, result, resultHigh, streamEnd } = request;
   if (produced > capacity && operation !== 'checksum')
     throw new Error(`${engine.name} says it wrote too much`);
+  if (consumed < 0) throw new Error(`${engine.name} says it read less than nothing`);
   if (consumed > input.length) throw new Error(`${engine.name} says it read too much`);
   return {
     status: statusName(status),

@@ -36,6 +36,7 @@ export const ISAL_INFLATE = {
   nextOut: 0,
   availOut: 8,
   nextIn: 16,
+  readIn: 24,
   availIn: 32,
   readInLength: 36,
   blockState: 21160,
@@ -81,6 +82,16 @@ export function loadIsal(): Engine | undefined {
 /** A stream's state was perhaps made by another thread, which is why it is viewed anew for each request. */
 function viewState(state: number): Int32Array {
   return new Int32Array(viewMemory(state, STATE_BYTES));
+}
+
+/** Takes whole bytes back out of the bit buffer; returns how many. */
+function unread(words: Int32Array): number {
+  const bits = words[ISAL_INFLATE.readInLength >> 2]!;
+  const rest = bits & 7;
+  words[ISAL_INFLATE.readInLength >> 2] = rest;
+  words[ISAL_INFLATE.readIn >> 2]! &= (1 << rest) - 1;
+  words[(ISAL_INFLATE.readIn >> 2) + 1] = 0;
+  return bits >> 3;
 }
 
 /** Levels 1 to 3: beyond them it has no ratio to offer (docs/benchmarks.md, "Levels"). */
@@ -193,8 +204,9 @@ class IsalEngine implements Engine {
     request.produced = request.capacity - words[ISAL_INFLATE.availOut >> 2]!;
     request.consumed = request.sourceLength - words[ISAL_INFLATE.availIn >> 2]!;
     request.streamEnd = words[ISAL_INFLATE.blockState >> 2] === BLOCK_FINISH;
-    // Whole bytes in the bit buffer were read ahead, and belong to whatever follows.
-    if (request.streamEnd) request.consumed -= words[ISAL_INFLATE.readInLength >> 2]! >> 3;
+    // Whole bytes in the bit buffer were read ahead. They belong to whatever follows: the stream's end may come in a later
+    // request, which could not give back what it was not given.
+    if (request.streamEnd || request.produced === request.capacity) request.consumed -= unread(words);
     return code < 0 || code === NEED_DICTIONARY ? STATUS.corrupt : STATUS.ok;
   }
 }
