@@ -1,6 +1,9 @@
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import { closeFd, createEventfd, createPipe, drainPipe, replaceFd, waitReadable } from './fd.js';
 
+/** How long the event loop stays alive for what follows the end of a pipe: that the transport says that the device is gone. */
+const LOSS_MS = 1000;
+
 /**
  * An interrupt as its receiver holds it. The device gets `deviceFd` and writes eight bytes to it.
  *
@@ -15,6 +18,8 @@ export class Interrupt {
   readonly #readFd: number;
   readonly #isEventfd: boolean;
   #socket: Socket | undefined;
+  #isWaitedFor = false;
+  #afterEnd: NodeJS.Timeout | undefined;
   #handedOver = false;
   #ended = false;
   #closed = false;
@@ -68,7 +73,9 @@ export class Interrupt {
     this.#socket.on('error', () => {});
     this.#socket.once('close', () => {
       this.#ended = true;
-      if (!this.#closed) onEnd();
+      if (this.#closed) return;
+      if (this.#isWaitedFor) this.#holdLoop();
+      onEnd();
     });
     this.#socket.resume();
     this.#socket.unref();
@@ -76,11 +83,21 @@ export class Interrupt {
 
   /** From now on the event loop stays alive for this interrupt. */
   ref(): void {
-    this.#socket?.ref();
+    this.#isWaitedFor = true;
+    if (this.#ended) this.#holdLoop();
+    else this.#socket?.ref();
   }
 
   unref(): void {
+    this.#isWaitedFor = false;
     this.#socket?.unref();
+    clearTimeout(this.#afterEnd);
+  }
+
+  /** A closed socket does not: without this, a process could end before it hears that what it waits for is lost. */
+  #holdLoop(): void {
+    clearTimeout(this.#afterEnd);
+    this.#afterEnd = setTimeout(() => {}, LOSS_MS);
   }
 
   /** Blocks this thread until a signal comes, or for `timeoutMs`; true if one came. */
@@ -94,6 +111,7 @@ export class Interrupt {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#afterEnd);
     this.#socket?.destroy();
     if (this.#isEventfd || !this.#socket) closeFd(this.#readFd);
     this.handOver();

@@ -25,7 +25,6 @@ describe('warpdrive/crypto, abused', () => {
     const broker = await Broker.start(t);
     await ends(
       `await ready();
-      setInterval(() => {}, 1000);
       process.kill(${broker.pid}, 'SIGSTOP');
       const calls = Array.from({ length: 8 }, (_, index) =>
         index % 2

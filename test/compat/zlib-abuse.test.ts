@@ -194,19 +194,43 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
-  it('calls back where a buffer goes away while the accelerator is being opened', async () => {
+  it('calls back with an error, and never with nothing compressed, where a buffer goes away while its call waits', async () => {
+    const source = `
+      const error = [];
+      await Promise.all(Array.from({ length: count }, (_, index) => new Promise((resolve) => {
+        const bytes = new Uint8Array(1000);
+        zlib.gzip(bytes, (cause, result) => {
+          if (cause) error[index] = cause.code;
+          else if (node.gunzipSync(result).length !== 1000) error[index] = 'wrong';
+          resolve();
+        });
+        if (index >= count / 2) structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+      })));
+      console.log(error.filter(Boolean).length, [...new Set(Object.values(error))].join());`;
+    const stdout = '4 ERR_WARPDRIVE_DETACHED\n';
     for (const device of ['embedded', 'unix:/nowhere/at/all']) {
-      await ends(
-        `const results = [];
-        for (let i = 0; i < 8; i++) {
-          const bytes = new Uint8Array(1000);
-          results.push(new Promise((resolve) => zlib.gzip(bytes, resolve)));
-          if (i >= 4) structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
-        }
-        console.log((await Promise.all(results)).length);`,
-        { code: 0, stdout: '8\n' },
-        { WARPDRIVE_DEVICE: device },
-      );
+      await ends(`const count = 8; ${source}`, { code: 0, stdout }, { WARPDRIVE_DEVICE: device });
+    }
+    await ends(`await ready(); const count = 6000; ${source}`, {
+      code: 0,
+      stdout: '3000 ERR_WARPDRIVE_DETACHED\n',
+    });
+  });
+
+  it('calls back in the asynchronous context of the call, however long it waited', async () => {
+    const source = `
+      const { AsyncLocalStorage } = await import('node:async_hooks');
+      const store = new AsyncLocalStorage();
+      const call = (index) => new Promise((resolve) => {
+        store.run(index, () => zlib.gzip('x', () => resolve(store.getStore() === index)));
+      });
+      const all = async (count) => (await Promise.all(Array.from({ length: count }, (_, index) => call(index)))).every(Boolean);
+      console.log(await all(20));
+      await ready();
+      console.log(await all(5000));`;
+    for (const device of ['embedded', 'unix:/nowhere/at/all']) {
+      const opened = device === 'embedded' ? source : source.replace('await ready();', '');
+      await ends(opened, { code: 0, stdout: 'true\ntrue\n' }, { WARPDRIVE_DEVICE: device });
     }
   });
 
@@ -289,7 +313,6 @@ describe('warpdrive/zlib, abused', () => {
     const broker = await Broker.start(t);
     await ends(
       `await ready();
-      setInterval(() => {}, 1000);
       const packed = node.gzipSync(data);
       const streams = [zlib.createGzip(), zlib.createGunzip()];
       for (const stream of streams) stream.resume();
@@ -362,12 +385,33 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('says what is wrong with what follows, also where it has not kept what became very much', async () => {
+    await ends(
+      `await ready();
+      const packed = node.gzipSync(Buffer.alloc(9_000_000));
+      const say = async (lib, tail) => {
+        const stream = lib.createGunzip().resume();
+        const failed = new Promise((resolve) => stream.on('error', ({ message }) => resolve(message)).on('end', resolve));
+        stream.end(Buffer.concat([packed, Buffer.from(tail)]));
+        return failed;
+      };
+      for (const tail of [[0x1f], [0x1f, 0x8b], [0x1f, 0x8c], [0x1f, 0x8b, 9], [0x1f, 0x8b, 8],
+        [0x1f, 0x8b, 9, 0], [0x1f, 0x8b, 8, 0xe0], [0x50], [0x50, 1], [0, 1]]) {
+        const [ours, nodes] = [await say(zlib, tail), await say(node, tail)];
+        if (ours !== nodes) console.log(tail, ours, nodes);
+      }
+      console.log(stats().accelerated.streams);
+      process.exit(0);
+      `,
+      { code: 0, stdout: '10\n' },
+    );
+  });
+
   it('finishes streams that were given whole when their broker goes away', async (t) => {
     const broker = await Broker.start(t);
     await ends(
       `await ready();
       const text = data.subarray(0, 100_000);
-      setInterval(() => {}, 1000);
       process.kill(${broker.pid}, 'SIGSTOP');
       const ended = Array.from({ length: 20 }, async (_, index) => {
         const parts = [];

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import zlib from 'node:zlib';
 import type { CompressionAlgorithm } from '../../abi/algorithms.js';
 import type { Accelerator } from '../../accelerator/accelerator.js';
@@ -11,6 +12,7 @@ import {
 } from '../../algorithms/compression.js';
 import { decompressGrowing } from '../../algorithms/decompression.js';
 import { ownCopy } from '../../algorithms/own-copy.js';
+import { DetachedError } from '../../errors.js';
 import { bytesOf } from '../bytes.js';
 import { callerRunner } from '../caller-runner.js';
 import { shared } from '../shared-accelerator.js';
@@ -37,13 +39,17 @@ interface Call {
   options: unknown;
   callback: Callback;
   bytes: Uint8Array;
+  /** How many bytes there were when it was called. */
+  length: number;
   algorithm: CompressionAlgorithm;
   compresses: boolean;
   plan: Plan;
+  /** Of a call that waits: what its callback runs in, whoever's end it is that begins it. */
+  context: AsyncResource | undefined;
 }
 
 let nodeCalls = 0;
-const line = new WaitingLine<Call>(MAX_SENT, sendLate);
+const line = new WaitingLine<Call>(MAX_SENT, sendInTurn);
 
 /** A function of node:zlib with a callback, by the accelerator where that can do it. */
 export function makeCall(name: string, format: Format): NodeCall {
@@ -74,9 +80,20 @@ function begin(
   const algorithm = format.compresses ? format.algorithm : algorithmOf(format.algorithm, bytes);
   if (algorithm === undefined) return 'format';
   if (algorithm === 'br' && bytes.byteLength > WHOLE_INPUT_BYTES) return 'format';
-  const call = { node, given, options, callback, bytes, algorithm, compresses: format.compresses, plan };
+  const call: Call = {
+    node,
+    given,
+    options,
+    callback,
+    bytes,
+    length: bytes.byteLength,
+    algorithm,
+    compresses: format.compresses,
+    plan,
+    context: undefined,
+  };
   if (shared.current) {
-    line.enter(call);
+    enter(call);
     return undefined;
   }
   if (!shared.isOpening) return 'no accelerator';
@@ -85,9 +102,14 @@ function begin(
     runOnNode(call, () => nodeCalls--);
   } else {
     line.hold(shared.decided());
-    line.enter(call);
+    enter(call);
   }
   return undefined;
+}
+
+function enter(call: Call): void {
+  if (!line.isClear) call.context = new AsyncResource('ZLIB');
+  line.enter(call);
 }
 
 function send(accelerator: Accelerator, call: Call): void {
@@ -113,11 +135,20 @@ function send(accelerator: Accelerator, call: Call): void {
 
 /** Whatever went wrong, node:zlib says it as callers expect it; or it was the device that failed, and all is well. */
 function again(call: Call): void {
+  if (isGone(call)) return;
   countNode('calls', 'failure');
   runLate(call, () => call.node(call.given, call.options, call.callback));
 }
 
-/** Runs a call after its caller has gone on: what node:zlib throws, of a buffer transferred away meanwhile, is called back. */
+/** Whether there is nothing left to read, as the callback is told: node:zlib would take it for an input of no bytes. */
+function isGone({ bytes, length, callback }: Call): boolean {
+  if (bytes.byteLength === length) return false;
+  const error = new DetachedError('the buffer was detached or resized while the call waited');
+  process.nextTick(callback as (error: Error) => void, error);
+  return true;
+}
+
+/** Runs a call after its caller has gone on: what node:zlib throws is called back. */
 function runLate({ callback }: Call, run: () => void): void {
   try {
     run();
@@ -140,9 +171,14 @@ function runOnNode({ node, given, options, callback }: Call, onEnd: () => void):
 }
 
 /** Begins a call whose turn has come. */
+function sendInTurn(call: Call): void {
+  if (call.context) call.context.runInAsyncScope(sendLate, undefined, call);
+  else if (shared.current) send(shared.current, call);
+}
+
 function sendLate(call: Call): void {
-  const accelerator = shared.current;
-  if (accelerator) send(accelerator, call);
+  if (isGone(call)) line.done();
+  else if (shared.current) send(shared.current, call);
   else runLate(call, () => runOnNode(call, () => line.done()));
 }
 

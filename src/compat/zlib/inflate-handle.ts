@@ -22,8 +22,11 @@ const KEPT_OUTPUT_BYTES = 4 * 1024 * 1024;
 /** With less to begin with, a stream does not wait for the accelerator to be opened. */
 const WORTH_WAITING_BYTES = 32 * 1024;
 
-/** The first byte of gzip. */
+/** ID1, ID2, CM and the reserved flags of a member of gzip (RFC 1952, section 2.3.1). */
 const GZIP_START = 0x1f;
+const GZIP_SECOND = 0x8b;
+const METHOD_DEFLATE = 8;
+const RESERVED_FLAGS = 0xe0;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -237,10 +240,12 @@ export class InflateHandle extends StreamHandle {
 
   /** Whether a member of gzip begins here; where not, the step is somebody else's. */
   #isMember(input: Uint8Array, at: number, length: number): boolean {
-    if (algorithmOf('gzip', input.subarray(at, at + length)) !== undefined) return true;
+    const member = input.subarray(at, at + length);
+    const wrong = wrongHeader(member);
+    if (wrong === undefined && algorithmOf('gzip', member) !== undefined) return true;
     if (this.handBackStep('format')) return false;
-    if (input[at] === GZIP_START) return true;
-    this.failed('incorrect header check', Z_DATA_ERROR, 'Z_DATA_ERROR');
+    if (wrong === undefined) return true;
+    this.failed(wrong, Z_DATA_ERROR, 'Z_DATA_ERROR');
     return false;
   }
 
@@ -299,4 +304,12 @@ export class InflateHandle extends StreamHandle {
     if (!this.#kept) return undefined;
     return { input: Buffer.concat(this.#kept), handedOn: this.#produced - this.ready.length };
   }
+}
+
+/** What zlib says of the first bytes of a member of gzip, two by two as it reads them; undefined if nothing is wrong so far. */
+function wrongHeader(bytes: Uint8Array): string | undefined {
+  if (bytes.length > 1 && (bytes[0] !== GZIP_START || bytes[1] !== GZIP_SECOND))
+    return 'incorrect header check';
+  if (bytes.length > 3 && bytes[2] !== METHOD_DEFLATE) return 'unknown compression method';
+  return bytes.length > 3 && (bytes[3]! & RESERVED_FLAGS) !== 0 ? 'unknown header flags set' : undefined;
 }

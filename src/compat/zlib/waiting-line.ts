@@ -31,6 +31,11 @@ export class WaitingLine<T> {
     });
   }
 
+  /** Whether what enters now is run at once. */
+  get isClear(): boolean {
+    return !this.#held && this.#running < this.#most && this.#head === this.#items.length;
+  }
+
   enter(item: T): void {
     this.#items.push(item);
     this.#advance();
