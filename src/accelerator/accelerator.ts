@@ -13,6 +13,7 @@ import {
 import type { Runner } from '../algorithms/runner.js';
 import type { DeviceQueue, DriverDevice } from '../driver/driver.js';
 import { ArgumentError, ClosedError } from '../errors.js';
+import { keepFreedMemory } from '../sys/allocator.js';
 import type { Attachment } from './attach.js';
 import { CallerEngines } from './caller-engines.js';
 import { ClassCalls } from './class-calls.js';
@@ -114,6 +115,7 @@ export class Accelerator extends Classes {
 
   /** @internal Use `open`. */
   static async create(attachment: Attachment, settings: AcceleratorSettings): Promise<Accelerator> {
+    keepFreedMemory();
     const made = new Accelerator(await furnish(attachment, settings), settings);
     await settings.placement.measure(() => made.noop());
     return made;
