@@ -6,6 +6,7 @@ import { checkPlatform } from '../sys/libc.js';
 import { createSocketPair } from '../sys/socket.js';
 import type { DeviceOptions } from './device.js';
 import type { EmbeddedMessage, EmbeddedReady, EmbeddedWorkerData } from './embedded-worker.js';
+import { THREAD_LIMITS } from './engine-thread.js';
 import type { SpareThreadData } from './engine-worker.js';
 import { CONTROL_THREAD, engineThread, Lifeline } from './lifeline.js';
 
@@ -111,6 +112,7 @@ function start(file: string, name: string, workerData: object, transferList: Mes
     name,
     transferList,
     execArgv: [],
+    resourceLimits: THREAD_LIMITS,
   });
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { ALGORITHM } from '../../src/abi/algorithms.js';
+import { ALGORITHM, type AlgorithmName } from '../../src/abi/algorithms.js';
 import { algorithmsFor, ENGINES, inSession, output, run } from './support-crypto.js';
 import { CIPHERS, DER, DERIVATIONS, DIGESTS, ED25519, MACS, X25519 } from './vectors.js';
 
@@ -22,7 +22,11 @@ for (const engine of ENGINES) {
       });
     }
 
+    // OpenSSL has SM4's authenticated modes from 3.1 on, and so Node from version 22 on.
+    const ciphers = algorithmsFor(engine, 'encrypt');
+    const isHere = (name: AlgorithmName): boolean => ciphers.includes(name) || !/^sm4-[gc]cm$/.test(name);
     for (const { from, algorithm, key, iv, aad, text, sealed, tagBytes } of CIPHERS) {
+      if (!isHere(algorithm)) continue;
       test(`${from}: ${algorithm}`, () => {
         const given = {
           key: hex(key),

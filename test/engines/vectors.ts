@@ -210,6 +210,14 @@ const PLAIN_IV = '000102030405060708090a0b0c0d0e0f';
 const BLOCK = AES_TEXT.slice(0, 32);
 const SM4_KEY = '0123456789abcdeffedcba9876543210';
 
+/** What both modes are tried with: eight runs of one digit. */
+const RFC_8998 = {
+  key: SM4_KEY,
+  iv: '00001234567800000000abcd',
+  aad: 'feedfacedeadbeeffeedfacedeadbeefabaddad2',
+  text: [...'abcdefea'].map((digit) => digit.repeat(16)).join(''),
+};
+
 export const CIPHERS: readonly CipherVector[] = [
   {
     from: 'SP 800-38A, F.1.1',
@@ -351,6 +359,20 @@ export const CIPHERS: readonly CipherVector[] = [
     iv: '',
     text: SM4_KEY,
     sealed: '681edf34d206965e86b3e94f536e4246',
+  },
+  {
+    from: 'RFC 8998, A.1',
+    algorithm: 'sm4-gcm',
+    ...RFC_8998,
+    sealed:
+      '17f399f08c67d5ee19d0dc9969c4bb7d5fd46fd3756489069157b282bb200735d82710ca5c22f0ccfa7cbf93d496ac15a56834cbcf98c397b4024a2691233b8d83de3541e4c2b58177e065a9bf7b62ec',
+  },
+  {
+    from: 'RFC 8998, A.2',
+    algorithm: 'sm4-ccm',
+    ...RFC_8998,
+    sealed:
+      '48af93501fa62adbcd414cce6034d895dda1bf8f132f042098661572e7483094fd12e518ce062c98acee28d95df4416bed31a2f04476c18bb40c84a74b97dc5b16842d4fa186f56ab33256971fa110f4',
   },
 ];
 
