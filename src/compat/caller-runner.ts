@@ -1,3 +1,4 @@
+import { isMainThread } from 'node:worker_threads';
 import { CallerEngines } from '../accelerator/caller-engines.js';
 import { operationError } from '../accelerator/job.js';
 import { checkSettings } from '../accelerator/settings.js';
@@ -15,8 +16,15 @@ export class CallerRunner implements Runner {
 
   /** This thread's engines, loaded now if they were not. */
   get engines(): CallerEngines {
-    this.#engines ??= new CallerEngines(checkSettings({}).disabledEngines);
+    this.#engines ??= this.#load();
     return this.#engines;
+  }
+
+  #load(): CallerEngines {
+    const engines = new CallerEngines(checkSettings({}).disabledEngines);
+    // Native memory does not go with a thread.
+    if (!isMainThread) process.once('exit', () => engines.close());
+    return engines;
   }
 
   /** About how many nanoseconds a request takes this thread; infinitely many if nothing here can do it. */

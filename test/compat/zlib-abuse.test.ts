@@ -136,6 +136,26 @@ describe('warpdrive/zlib, abused', () => {
     );
   });
 
+  it('leaves nothing of what threads used that have ended', async () => {
+    await ends(
+      `const { Worker } = await import('node:worker_threads');
+      const source = \`
+        import zlib from '\${new URL('./compat/zlib/index.js', library)}';
+        zlib.gunzipSync(zlib.gzipSync(Buffer.alloc(50_000)));
+      \`;
+      const url = new URL('data:text/javascript,' + encodeURIComponent(source));
+      let before = 0;
+      for (let index = 0; index < 35; index++) {
+        const worker = new Worker(url);
+        await new Promise((resolve) => worker.on('exit', resolve));
+        if (index === 9) before = process.memoryUsage().rss;
+      }
+      const grown = (process.memoryUsage().rss - before) / 1e6;
+      console.log(grown < 14 || 'grown by ' + grown);`,
+      { code: 0, stdout: 'true\n' },
+    );
+  });
+
   it('is not hurt by buffers that change or go away while it works', async () => {
     await ends(
       `await ready();
