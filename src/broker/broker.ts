@@ -6,6 +6,7 @@ import { ERRNO } from '../sys/libc.js';
 import { Acceptor } from './acceptor.js';
 import { Accounts } from './accounts.js';
 import { identify, isAllowed, type Peer } from './admission.js';
+import { describeAccount } from './client.js';
 import { type BrokerConfig, DEFAULT_SHARE } from './config.js';
 import { clientsWithinDescriptors } from './descriptors.js';
 import type { Host, ServedClient } from './host.js';
@@ -265,7 +266,12 @@ export class Broker {
   async #report(peer: Peer): Promise<BrokerReport | undefined> {
     if (!isAllowed(peer, this.#config.allow) && !maySee(peer, process.getuid!())) return undefined;
     const visible = [...this.#clients].filter((client) => maySee(peer, client.uid));
-    const clients = await Promise.all(visible.map((client) => client.report()));
+    const reports = await Promise.all(visible.map((client) => client.report()));
+    // Processes answer one after the other: what all of them hold is to be of one moment.
+    const clients = reports.map((report, index) => {
+      const client = visible[index]!;
+      return this.#clients.has(client) ? { ...report, ...describeAccount(client.account) } : report;
+    });
     return {
       pid: process.pid,
       state: this.#stopping ? 'stopping' : 'ready',
