@@ -1,5 +1,7 @@
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import { isDeepStrictEqual } from 'node:util';
 import type zlib from 'node:zlib';
 
 /** The module under test: node:zlib, or what stands for it. */
@@ -9,6 +11,11 @@ export type Zlib = typeof zlib;
 export interface Behaviour {
   name: string;
   see: (zlib: Zlib, node: Zlib) => unknown;
+}
+
+/** What is seen of both must be the same. Only what differs is worth printing, and deepEqual prints it. */
+export function same(found: unknown, expected: unknown): void {
+  if (!isDeepStrictEqual(found, expected)) assert.deepEqual(found, expected);
 }
 
 /** Functions and classes by name, untyped: wrong arguments are passed, too. */

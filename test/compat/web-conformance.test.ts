@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { before, describe, it } from 'node:test';
-import { isDeepStrictEqual, promisify } from 'node:util';
+import { promisify } from 'node:util';
 import node from 'node:zlib';
 import * as web from '../../src/compat/web/index.js';
 import zlib, { stats } from '../../src/compat/zlib/index.js';
 import { SUBTLE_BEHAVIOURS } from './behaviours-subtle.js';
 import { SUBTLE_KEY_BEHAVIOURS } from './behaviours-subtle-keys.js';
 import { WEB_STREAM_BEHAVIOURS } from './behaviours-web-streams.js';
+import { same } from './support-behaviour.js';
 
 /* One table of behaviours, seen of Node's Web streams and of what stands for them: they must be the same. */
 
@@ -24,7 +25,7 @@ describe('warpdrive/web behaves as the globals', () => {
     it(name, { timeout: 60_000 }, async () => {
       const expected = await see(globalThis);
       const found = await see(web as unknown as typeof globalThis);
-      if (!isDeepStrictEqual(found, expected)) assert.deepEqual(found, expected);
+      same(found, expected);
     });
   }
 
@@ -32,7 +33,7 @@ describe('warpdrive/web behaves as the globals', () => {
     it(name, { timeout: 60_000 }, async () => {
       const expected = await see(webcrypto.subtle, webcrypto.subtle);
       const found = await see(web.subtle, webcrypto.subtle);
-      if (!isDeepStrictEqual(found, expected)) assert.deepEqual(found, expected);
+      same(found, expected);
     });
   }
 

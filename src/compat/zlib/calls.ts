@@ -172,11 +172,11 @@ function runOnNode({ node, given, options, callback }: Call, onEnd: () => void):
 
 /** Begins a call whose turn has come. */
 function sendInTurn(call: Call): void {
-  if (call.context) call.context.runInAsyncScope(sendLate, undefined, call);
-  else if (shared.current) send(shared.current, call);
+  if (call.context) call.context.runInAsyncScope(sendNow, undefined, call);
+  else sendNow(call);
 }
 
-function sendLate(call: Call): void {
+function sendNow(call: Call): void {
   if (isGone(call)) line.done();
   else if (shared.current) send(shared.current, call);
   else runLate(call, () => runOnNode(call, () => line.done()));
